@@ -1,0 +1,113 @@
+//! The seam to the encoder: rows in, floats out. No tensor crosses it.
+
+use std::sync::Arc;
+
+use crate::head::Head;
+use crate::tokens::Tokens;
+
+/// One token sequence for the encoder.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// The sequence.
+    pub tokens: Arc<Tokens>,
+    /// Added to the word-embedding output of position 0, `[embedding]`; `None` is the shared mode.
+    pub task_embedding: Option<Arc<[f32]>>,
+    /// The heads that read this row.
+    pub heads: Vec<Arc<Head>>,
+    /// The row's own vector, where the caller wants it.
+    pub vector: Option<VectorKind>,
+}
+
+/// Which vector of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum VectorKind {
+    /// The pooler's output: what sequence heads read.
+    Pooled,
+    /// The encoder's last hidden state at `[CLS]`, before the pooler.
+    Cls,
+}
+
+/// What the model says of itself once loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelInfo {
+    /// Digest of configuration, tokenizer and weights, `sha256:` and hex digits.
+    pub encoder_digest: String,
+    /// Width of the pooled vector and of every token's hidden state.
+    pub hidden: usize,
+    /// Width of a task embedding.
+    pub embedding: usize,
+    /// Vocabulary size: ids must be smaller.
+    pub vocabulary: usize,
+    /// The longest sequence the encoder accepts; `None` where it has no absolute positions.
+    pub max_positions: Option<usize>,
+    /// Whether a pooler was loaded: sequence heads and [`VectorKind::Pooled`] need one.
+    pub has_pooler: bool,
+    /// Where it runs, such as `cpu` or `cuda:0`.
+    pub device: String,
+    /// Element type of the products, such as `fp32`.
+    pub dtype: String,
+}
+
+/// The logits of one head on one row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scores {
+    /// 1 for a head on the pooled vector, the number of tokens for a token head.
+    pub positions: usize,
+    /// Row-major `[positions, outputs]`.
+    pub logits: Vec<f32>,
+}
+
+/// What the model computed for one row.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RowOutput {
+    /// One entry a head, in the row's own order.
+    pub scores: Vec<Scores>,
+    /// `[hidden]`, where the row asked for it.
+    pub vector: Option<Vec<f32>>,
+}
+
+/// Why a batch has no output.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ModelError {
+    /// A row does not fit this model: an id beyond the vocabulary, an embedding of another width, no tokens.
+    /// Usual cause: a head or a tokenizer of another encoder.
+    #[error("row {row} does not fit the encoder: {reason}")]
+    RowMisfit {
+        /// Position in the batch.
+        row: usize,
+        /// What does not fit.
+        reason: String,
+    },
+    /// The device has no memory left for a batch of this size.
+    #[error("the device is out of memory")]
+    OutOfMemory,
+    /// A result holds NaN or infinity.
+    #[error("row {row} has logits that are not finite")]
+    NotFinite {
+        /// Position in the batch.
+        row: usize,
+    },
+    /// The model could not be built from its files.
+    #[error("cannot load the encoder: {0}")]
+    Load(String),
+    /// The backend failed in a way the caller cannot mend.
+    #[error("the backend failed: {0}")]
+    Backend(String),
+}
+
+/// One shared encoder and the heads upon it. Built on its worker thread; never leaves it.
+///
+/// An implementation keeps row order, gives a row the same scores whatever stands beside it (1e-5 in fp32),
+/// ignores padding of its own making, and checks ids and widths before they reach a device. `model_suite` in the
+/// repository's tests proves it.
+pub trait Model {
+    /// What the model says of itself.
+    fn info(&self) -> &ModelInfo;
+
+    /// One output per row, in row order: per head `[1, outputs]`, or `[tokens, outputs]` for a token head, and the
+    /// vector if asked for.
+    ///
+    /// # Errors
+    /// [`ModelError`]; then no row of the batch has an output.
+    fn forward(&mut self, rows: &[Row]) -> Result<Vec<RowOutput>, ModelError>;
+}
