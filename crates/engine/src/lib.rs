@@ -1,15 +1,44 @@
 //! Takes a tenant, a task and a text and gives a prediction; owns what a head is.
 //!
-//! The modules stand in the order in which a request meets them.
+//! The modules stand in the order in which a request meets them: its words ([`TaskKey`], [`Head`]), what is served
+//! ([`LiveTable`]), what is asked ([`Ask`]), rows and the model that reads them, the queue and the worker between, and
+//! the way from scores to an answer. [`Engine`] is the whole path as calls.
 
 mod task;
 mod head;
+mod live;
+mod ask;
 mod tokens;
+mod offsets;
+mod rows;
 mod model;
+mod limits;
+mod admission;
+mod batch;
+mod batcher;
+mod worker;
+mod prediction;
+mod spans;
+mod counters;
+mod error;
+mod engine;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
+pub use admission::Permit;
+pub use ask::{Ask, Input, Mode, Reading, Truncation};
+pub use counters::{Counter, Counters};
+pub use engine::{Answer, Answered, EmbedAsk, Embedded, Embedding, Engine, EngineParts, Timing};
+pub use error::{EngineError, Resource, Stage};
 pub use head::{About, Head, HeadError, HeadKind, HeadParts, MAX_LABEL_BYTES, MAX_LABELS};
+pub use limits::Limits;
+pub use live::{LiveTable, LiveTask, ServedHead};
 pub use model::{Model, ModelError, ModelInfo, Row, RowOutput, Scores, VectorKind};
+pub use offsets::CodePoints;
+pub use prediction::{Prediction, Scored};
+pub use spans::{Span, TokenPrediction, WordLabel};
 pub use task::{
     Alias, LIVE, MAX_SHORT_NAME_BYTES, MAX_TASK_NAME_BYTES, NameError, Selector, TaskKey, TaskName, TenantName, Version,
 };
-pub use tokens::{Cut, Origin, Text, TokenizeError, TokenizeRequest, Tokenizer, Tokens, code_points};
+pub use tokens::{Cut, Origin, Text, TokenizeError, TokenizeRequest, Tokenizer, Tokens};
+pub use worker::{ModelFactory, WorkerState};

@@ -1,7 +1,5 @@
 //! Token sequences, and what a tokenizer owes the engine.
 
-use std::ops::Range;
-
 /// One side of an input, as the caller gave it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Text<'a> {
@@ -106,11 +104,4 @@ pub enum TokenizeError {
         /// Special tokens of the sequence.
         special: usize,
     },
-}
-
-/// A range of UTF-8 bytes in code points of `text`. Ends inside a code point count as its start.
-#[must_use]
-pub fn code_points(text: &str, bytes: &Range<usize>) -> Range<usize> {
-    let count = |end: usize| text.char_indices().take_while(|(at, _)| *at < end).count();
-    count(bytes.start)..count(bytes.end)
 }

@@ -1,0 +1,43 @@
+//! What the engine counts. Readers may see one counter a moment ahead of another.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counters that only grow, since the start of the process.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Rows answered by the model.
+    pub rows: Counter,
+    /// Tokens of those rows.
+    pub tokens: Counter,
+    /// Batches run.
+    pub batches: Counter,
+    /// Microseconds the worker spent in the model.
+    pub model_microseconds: Counter,
+    /// Rows dropped in the queue because their caller had left.
+    pub abandoned_rows: Counter,
+    /// Rows dropped in the queue because their deadline had passed.
+    pub expired_rows: Counter,
+    /// Rows the model refused or failed.
+    pub failed_rows: Counter,
+    /// Asks refused because too much was in flight.
+    pub overloaded_asks: Counter,
+    /// Times the worker was rebuilt after a panic.
+    pub worker_restarts: Counter,
+}
+
+/// One such number.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// The value now.
+    #[must_use]
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

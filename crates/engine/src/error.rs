@@ -1,0 +1,136 @@
+//! Why an ask has no answer.
+
+use std::fmt;
+
+use crate::model::ModelError;
+use crate::tokens::TokenizeError;
+
+/// Where an ask was when its deadline passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Before or while its text became ids.
+    Tokenize,
+    /// Waiting for the worker.
+    Queue,
+    /// In a batch.
+    Encode,
+}
+
+impl Stage {
+    /// The stage's name in error details.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tokenize => "tokenize",
+            Self::Queue => "queue",
+            Self::Encode => "encode",
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What ran out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resource {
+    /// Rows in flight.
+    Rows,
+    /// Bytes of text in flight.
+    Bytes,
+    /// Memory of the device.
+    DeviceMemory,
+}
+
+impl Resource {
+    /// The resource's name in error details.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rows => "in_flight_rows",
+            Self::Bytes => "in_flight_bytes",
+            Self::DeviceMemory => "device_memory",
+        }
+    }
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why an ask has no answer. Every variant is something the caller could act on, but for the last two.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// No such task, version or alias for this tenant.
+    #[error("no such task, version or alias")]
+    NotFound,
+    /// A field is missing, empty, or wrong for the head's kind.
+    #[error("{field}: {reason}")]
+    InvalidField {
+        /// Path of the field in the ask, such as `inputs[2].text`.
+        field: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A limit that the ask can never meet as it is.
+    #[error("{what}: {actual}, the limit is {limit}")]
+    OverLimit {
+        /// Path of the field or name of the measure.
+        what: String,
+        /// The limit.
+        limit: usize,
+        /// What was found.
+        actual: usize,
+    },
+    /// Too much is in flight; a later try may succeed.
+    #[error("too much is in flight ({0})")]
+    Overloaded(Resource),
+    /// The deadline passed.
+    #[error("the deadline passed in stage {0}")]
+    DeadlineExceeded(Stage),
+    /// The worker is still loading the encoder.
+    #[error("the encoder is still loading")]
+    Starting,
+    /// The engine takes no new asks.
+    #[error("the server is draining")]
+    Draining,
+    /// The worker gave up after repeated failures, or never came up.
+    #[error("the inference worker is down")]
+    WorkerDown,
+    /// The head does not fit the encoder that is served.
+    #[error("the head does not fit this encoder: {0}")]
+    Misfit(String),
+    /// The logits hold NaN or infinity.
+    #[error("the logits are not finite")]
+    NotFinite,
+    /// A worker or the backend failed. Details are for the log.
+    #[error("internal: {0}")]
+    Internal(String),
+}
+
+impl From<ModelError> for EngineError {
+    fn from(error: ModelError) -> Self {
+        match error {
+            ModelError::RowMisfit { reason, .. } => Self::Misfit(reason),
+            ModelError::OutOfMemory => Self::Overloaded(Resource::DeviceMemory),
+            ModelError::NotFinite { .. } => Self::NotFinite,
+            ModelError::Load(reason) | ModelError::Backend(reason) => Self::Internal(reason),
+        }
+    }
+}
+
+impl From<TokenizeError> for EngineError {
+    fn from(error: TokenizeError) -> Self {
+        match error {
+            TokenizeError::Refused(reason) => Self::Internal(reason),
+            TokenizeError::NoRoom { .. } => {
+                Self::InvalidField { field: "max_tokens".into(), reason: error.to_string() }
+            }
+        }
+    }
+}

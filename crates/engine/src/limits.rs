@@ -1,0 +1,22 @@
+//! Every limit of the engine. There is no default: the binary chooses.
+
+/// Bounds on what one ask may hold and on what may be in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Inputs of one ask.
+    pub max_inputs: usize,
+    /// UTF-8 bytes of one text, choice, or list of words.
+    pub max_text_bytes: usize,
+    /// Choices of one input.
+    pub max_choices: usize,
+    /// Rows admitted and not yet answered.
+    pub max_in_flight_rows: usize,
+    /// Bytes of text admitted and not yet answered.
+    pub max_in_flight_bytes: usize,
+    /// Tokens of one batch; a longer row runs alone.
+    pub batch_tokens: usize,
+    /// Rows of one batch.
+    pub batch_rows: usize,
+    /// Texts tokenized at the same time.
+    pub tokenizer_threads: usize,
+}

@@ -1,0 +1,178 @@
+//! Deterministic stand-ins for an encoder and a tokenizer, so that behaviour can be tested without weights.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::limits::Limits;
+use crate::model::{Model, ModelError, ModelInfo, Row, RowOutput, Scores};
+use crate::tokens::{Cut, Origin, Text, TokenizeError, TokenizeRequest, Tokenizer, Tokens};
+
+const CLS: u32 = 1;
+const SEP: u32 = 2;
+const VOCABULARY: usize = 1_000;
+
+/// Limits as a small server would have them.
+#[must_use]
+pub fn small_limits() -> Limits {
+    Limits {
+        max_inputs: 256,
+        max_text_bytes: 65_536,
+        max_choices: 64,
+        max_in_flight_rows: 4_096,
+        max_in_flight_bytes: 16 << 20,
+        batch_tokens: 512,
+        batch_rows: 64,
+        tokenizer_threads: 2,
+    }
+}
+
+/// A tokenizer that makes one token of every word between single spaces: its id follows from its bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct WordTokenizer {
+    /// The longest sequence, special tokens included.
+    pub max_tokens: usize,
+}
+
+impl WordTokenizer {
+    fn side(text: Text<'_>, side: u8) -> Vec<(u32, Option<Origin>)> {
+        let token = |word: u32, start: usize, piece: &str| {
+            let sum = piece.bytes().fold(7_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+            let (start, end) = (start as u32, (start + piece.len()) as u32);
+            (3 + sum % (VOCABULARY as u32 - 3), Some(Origin { side, word, start, end }))
+        };
+        match text {
+            Text::Words(words) => words.iter().zip(0..).map(|(piece, word)| token(word, 0, piece)).collect(),
+            Text::Raw(text) => {
+                let mut start = 0;
+                text.split(' ')
+                    .filter_map(|piece| {
+                        let at = start;
+                        start += piece.len() + 1;
+                        (!piece.is_empty()).then_some((at, piece))
+                    })
+                    .zip(0..)
+                    .map(|((at, piece), word)| token(word, at, piece))
+                    .collect()
+            }
+        }
+    }
+}
+
+impl Tokenizer for WordTokenizer {
+    fn tokenize(&self, request: TokenizeRequest<'_>) -> Result<Tokens, TokenizeError> {
+        let mut text = Self::side(request.text, 0);
+        let mut pair = request.pair.map(|pair| Self::side(pair, 1));
+        let special = if pair.is_some() { 3 } else { 2 };
+        let max_tokens = request.max_tokens.min(self.max_tokens);
+        let room = max_tokens
+            .checked_sub(special)
+            .filter(|room| *room > 0)
+            .ok_or(TokenizeError::NoRoom { max_tokens, special })?;
+        let pair_len = pair.as_ref().map_or(0, Vec::len);
+        let tokens_before = text.len() + pair_len + special;
+        while text.len() + pair.as_ref().map_or(0, Vec::len) > room {
+            match &mut pair {
+                Some(pair) if pair.len() > text.len() => drop(pair.pop()),
+                _ => drop(text.pop()),
+            }
+        }
+        let kept =
+            |side: &[(u32, Option<Origin>)]| side.last().and_then(|(_, origin)| Some(origin.as_ref()?.end as usize));
+        let cut = (tokens_before > max_tokens).then(|| Cut {
+            tokens_before,
+            text_kept: kept(&text),
+            pair_kept: pair.as_deref().and_then(kept),
+        });
+        let mut all = vec![(CLS, None)];
+        all.append(&mut text);
+        all.push((SEP, None));
+        let first_side = all.len();
+        if let Some(mut pair) = pair {
+            all.append(&mut pair);
+            all.push((SEP, None));
+        }
+        let (ids, origins): (Vec<_>, Vec<_>) = all.into_iter().unzip();
+        let type_ids = (0..ids.len()).map(|at| u32::from(at >= first_side)).collect();
+        Ok(Tokens { ids, type_ids, origins, cut })
+    }
+
+    fn piece(&self, id: u32) -> Option<String> {
+        ((id as usize) < VOCABULARY).then(|| format!("word-{id}"))
+    }
+
+    fn max_tokens(&self) -> usize {
+        self.max_tokens
+    }
+}
+
+/// A model whose vectors follow from the row alone: dimension `d` of a token holds `id · (d + 1) / 1000`, and the pooled
+/// vector is their mean plus the task embedding. Counts the rows it has seen.
+#[derive(Debug)]
+pub struct CountingModel {
+    info: ModelInfo,
+    rows: Arc<AtomicUsize>,
+}
+
+impl CountingModel {
+    /// A model of this hidden size; `rows` counts what it is given.
+    #[must_use]
+    pub fn new(hidden: usize, rows: Arc<AtomicUsize>) -> Self {
+        let info = ModelInfo {
+            encoder_digest: "sha256:counting".to_owned(),
+            hidden,
+            embedding: hidden,
+            vocabulary: VOCABULARY,
+            max_positions: None,
+            has_pooler: true,
+            device: "cpu".to_owned(),
+            dtype: "fp32".to_owned(),
+        };
+        Self { info, rows }
+    }
+
+    fn hidden_state(&self, id: u32) -> Vec<f32> {
+        (0..self.info.hidden).map(|dimension| id as f32 * (dimension + 1) as f32 / 1_000.0).collect()
+    }
+
+    fn pooled(&self, row: &Row) -> Vec<f32> {
+        let mut pooled = vec![0.0; self.info.hidden];
+        for id in &row.tokens.ids {
+            for (sum, value) in pooled.iter_mut().zip(self.hidden_state(*id)) {
+                *sum += value / row.tokens.len() as f32;
+            }
+        }
+        for (sum, value) in pooled.iter_mut().zip(row.task_embedding.as_deref().unwrap_or_default()) {
+            *sum += value;
+        }
+        pooled
+    }
+}
+
+fn logits(head: &crate::head::Head, vector: &[f32]) -> Vec<f32> {
+    let products = head.parts().weight.chunks_exact(head.hidden());
+    let dot = |weights: &[f32]| weights.iter().zip(vector).map(|(w, x)| w * x).sum::<f32>();
+    products.zip(&*head.parts().bias).map(|(weights, bias)| dot(weights) + bias).collect()
+}
+
+impl Model for CountingModel {
+    fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    fn forward(&mut self, rows: &[Row]) -> Result<Vec<RowOutput>, ModelError> {
+        self.rows.fetch_add(rows.len(), Ordering::SeqCst);
+        let output = |row: &Row| {
+            let pooled = self.pooled(row);
+            let scores = row.heads.iter().map(|head| {
+                if head.kind().reads_tokens() {
+                    let all = row.tokens.ids.iter().flat_map(|id| logits(head, &self.hidden_state(*id)));
+                    Scores { positions: row.tokens.len(), logits: all.collect() }
+                } else {
+                    Scores { positions: 1, logits: logits(head, &pooled) }
+                }
+            });
+            RowOutput { scores: scores.collect(), vector: row.vector.map(|_| pooled.clone()) }
+        };
+        Ok(rows.iter().map(output).collect())
+    }
+}

@@ -1,0 +1,148 @@
+//! The thread that builds and owns a model, and what happens when it panics.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use crate::batcher::{Done, Entry, Queue};
+use crate::counters::Counters;
+use crate::error::EngineError;
+use crate::model::{Model, ModelError, ModelInfo, Row, RowOutput, VectorKind};
+use crate::tokens::{Text, TokenizeRequest, Tokenizer};
+
+/// More rebuilds than this within [`RESTART_WINDOW`] take the worker down for good.
+const MAX_RESTARTS: usize = 5;
+const RESTART_WINDOW: Duration = Duration::from_secs(60);
+const WARM_UP_TEXT: &str = "The spring fills the stream, and the stream turns the mill.";
+
+/// Builds a model on the worker's thread; called again after a panic.
+pub type ModelFactory = Box<dyn FnMut() -> Result<Box<dyn Model>, ModelError> + Send>;
+
+/// How the worker is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WorkerState {
+    /// It loads the encoder, at the start or after a panic.
+    Starting,
+    /// It has answered a warm-up row.
+    Ready,
+    /// It will not come back. The text says why.
+    Down(String),
+}
+
+/// What the worker thread is given.
+pub(crate) struct WorkerParts {
+    pub(crate) factory: ModelFactory,
+    pub(crate) tokenizer: Arc<dyn Tokenizer>,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) state: watch::Sender<WorkerState>,
+    pub(crate) info: Arc<OnceLock<ModelInfo>>,
+}
+
+/// Starts the worker. The thread ends when the queue is closed and empty, or when the worker goes down.
+pub(crate) fn spawn(parts: WorkerParts) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name("inference".into()).spawn(move || supervise(parts))
+}
+
+fn supervise(mut parts: WorkerParts) {
+    let mut panics = VecDeque::new();
+    loop {
+        parts.state.send_replace(WorkerState::Starting);
+        let life = catch_unwind(AssertUnwindSafe(|| live(&mut parts)));
+        let reason = match life {
+            Ok(Ok(())) => return,
+            Ok(Err(load_error)) => Some(load_error.to_string()),
+            Err(_) => {
+                parts.counters.worker_restarts.add(1);
+                let now = Instant::now();
+                panics.push_back(now);
+                panics.retain(|at| now.duration_since(*at) < RESTART_WINDOW);
+                let too_often = panics.len() > MAX_RESTARTS;
+                too_often.then(|| format!("{} panics within {RESTART_WINDOW:?}", panics.len()))
+            }
+        };
+        if let Some(reason) = reason {
+            error!(%reason, "inference worker is down");
+            parts.queue.fail(&EngineError::WorkerDown);
+            parts.state.send_replace(WorkerState::Down(reason));
+            return;
+        }
+        warn!("inference worker panicked, rebuilding the model");
+    }
+}
+
+/// One life of the worker: build, warm up, serve until the queue ends. A panic in the model drops the replies of its
+/// batch, which tells the callers, and ends the life.
+fn live(parts: &mut WorkerParts) -> Result<(), ModelError> {
+    let mut model = (parts.factory)()?;
+    warm_up(model.as_mut(), parts.tokenizer.as_ref())?;
+    let info = parts.info.get_or_init(|| model.info().clone());
+    info!(device = %info.device, dtype = %info.dtype, encoder = %info.encoder_digest, "encoder is ready");
+    parts.state.send_replace(WorkerState::Ready);
+    while let Some(batch) = parts.queue.take_batch() {
+        run(model.as_mut(), batch, &parts.counters);
+    }
+    Ok(())
+}
+
+fn warm_up(model: &mut dyn Model, tokenizer: &dyn Tokenizer) -> Result<(), ModelError> {
+    let request = TokenizeRequest { text: Text::Raw(WARM_UP_TEXT), pair: None, max_tokens: tokenizer.max_tokens() };
+    let tokens = tokenizer.tokenize(request).map_err(|error| ModelError::Load(error.to_string()))?;
+    let row = Row { tokens: Arc::new(tokens), task_embedding: None, heads: Vec::new(), vector: Some(VectorKind::Cls) };
+    model.forward(&[row]).map(drop)
+}
+
+fn run(model: &mut dyn Model, batch: Vec<Entry>, counters: &Counters) {
+    let started = Instant::now();
+    let (rows, replies): (Vec<_>, Vec<_>) =
+        batch.into_iter().map(|entry| (entry.row, (entry.reply, entry.queued_at))).unzip();
+    let outputs = forward(model, &rows);
+    let encoded = started.elapsed();
+    counters.batches.add(1);
+    counters.model_microseconds.add(u64::try_from(encoded.as_micros()).unwrap_or(u64::MAX));
+    for ((output, (reply, queued_at)), row) in outputs.into_iter().zip(replies).zip(&rows) {
+        if output.is_ok() {
+            counters.rows.add(1);
+            counters.tokens.add(row.tokens.len() as u64);
+        } else {
+            counters.failed_rows.add(1);
+        }
+        let queued = started.duration_since(queued_at);
+        // A caller who has left meanwhile needs no answer.
+        let _ = reply.send(output.map(|output| Done { output, queued, encoded }));
+    }
+}
+
+/// One result a row. A row at fault fails alone: the others run again without it. A batch too large for the device
+/// runs again in halves.
+fn forward(model: &mut dyn Model, rows: &[Row]) -> Vec<Result<RowOutput, EngineError>> {
+    match model.forward(rows) {
+        Ok(outputs) => outputs.into_iter().map(Ok).collect(),
+        Err(ModelError::RowMisfit { row, .. } | ModelError::NotFinite { row })
+            if rows.len() > 1 && row < rows.len() =>
+        {
+            let mut results = forward(model, &rows[..row]);
+            results.extend(forward(model, &rows[row..=row]));
+            results.extend(forward(model, &rows[row + 1..]));
+            results
+        }
+        Err(ModelError::OutOfMemory) if rows.len() > 1 => {
+            let (first, second) = rows.split_at(rows.len() / 2);
+            let mut results = forward(model, first);
+            results.extend(forward(model, second));
+            results
+        }
+        Err(error) => {
+            if let ModelError::Backend(reason) = &error {
+                error!(%reason, rows = rows.len(), "batch failed");
+            }
+            rows.iter().map(|_| Err(error.clone().into())).collect()
+        }
+    }
+}
