@@ -1,0 +1,36 @@
+# Every target is a line or two that a person could type; continuous integration runs `make lint` and `make test`.
+PORT ?= 50051
+HEADWATER_ADDR ?= http://127.0.0.1:$(PORT)
+export HEADWATER_ADDR
+
+.PHONY: help setup prerequisites libtorch build run test lint bench parity
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: build ## serve the starter bundle on localhost: set up, build, tour, until Ctrl-C (PORT=50052, ARGS="--device cuda:0")
+	@python3 deploy/run.py $(ARGS)
+
+test: setup ## every test of the workspace
+	@python3 deploy/test.py
+
+lint: setup ## format, clippy, documentation, contract and dependency rules
+	@sh deploy/lint.sh
+
+bench: build ## latency, rows per second and padding waste of the starter encoder, by length
+	target/release/headwater-server bench --bundle registry/starter $(ARGS)
+
+parity: setup ## tokenizer and full-size encoder against a live `transformers` (makes .venv)
+	@sh deploy/parity.sh
+
+build: setup ## the two programs, in release
+	@cargo build --release -p server -p cli
+
+setup: prerequisites libtorch ## what a first build needs: the prerequisites, and libtorch in .libtorch
+
+prerequisites:
+	@sh deploy/prerequisites.sh
+
+libtorch: prerequisites
+	@python3 deploy/libtorch.py
