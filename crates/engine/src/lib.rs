@@ -35,7 +35,7 @@ pub use limits::Limits;
 pub use live::{LiveTable, LiveTask, ServedHead};
 pub use model::{Model, ModelError, ModelInfo, Row, RowOutput, Scores, VectorKind};
 pub use offsets::CodePoints;
-pub use prediction::{Prediction, Scored};
+pub use prediction::{Confidence, Prediction, Scored};
 pub use spans::{Span, TokenPrediction, WordLabel};
 pub use task::{
     Alias, LIVE, MAX_SHORT_NAME_BYTES, MAX_TASK_NAME_BYTES, NameError, Selector, TaskKey, TaskName, TenantName, Version,

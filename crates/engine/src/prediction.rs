@@ -38,6 +38,29 @@ pub enum Prediction {
     Tokens(TokenPrediction),
 }
 
+/// How sure a head is of an answer that is one of several.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Confidence {
+    /// Difference between the two best probabilities, 0 to 1.
+    pub margin: f32,
+    /// Entropy of the probabilities, in nats.
+    pub entropy: f32,
+}
+
+impl Prediction {
+    /// The confidence of a classification or a choice; `None` for other kinds.
+    #[must_use]
+    pub fn confidence(&self) -> Option<Confidence> {
+        let (Self::Labels(ranked) | Self::Choices(ranked)) = self else { return None };
+        let probability = |rank: usize| ranked.get(rank).map_or(0.0, |scored| scored.probability);
+        let surprise = |p: f32| if p > 0.0 { -p * p.ln() } else { 0.0 };
+        Some(Confidence {
+            margin: probability(0) - probability(1),
+            entropy: ranked.iter().map(|scored| surprise(scored.probability)).sum(),
+        })
+    }
+}
+
 /// The answer of `head` to `input`, from its rows in order.
 pub(crate) fn predict(head: &Head, input: &Input, rows: &[(Arc<Tokens>, Done)]) -> Prediction {
     let first_scores = || rows.first().and_then(|(_, done)| done.output.scores.first());

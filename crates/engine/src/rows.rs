@@ -33,15 +33,23 @@ pub(crate) fn mode(asked: Option<Mode>, head: &Head) -> Mode {
 
 /// Checks every field against the head's kind and the limits, before any work is done.
 pub(crate) fn check(ask: &Ask, head: &Head, limits: &Limits) -> Result<Cost, EngineError> {
-    if ask.inputs.is_empty() {
+    check_each(&ask.inputs, limits, |input, at| check_fields(input, head, at))
+}
+
+fn check_each(
+    inputs: &[Input],
+    limits: &Limits,
+    rows_of: impl Fn(&Input, &dyn Fn(&str) -> String) -> Result<usize, EngineError>,
+) -> Result<Cost, EngineError> {
+    if inputs.is_empty() {
         return Err(invalid("inputs".into(), "at least one input is needed"));
     }
-    over("inputs".into(), ask.inputs.len(), limits.max_inputs)?;
+    over("inputs".into(), inputs.len(), limits.max_inputs)?;
     let mut cost = Cost { rows: 0, bytes: 0 };
-    for (index, input) in ask.inputs.iter().enumerate() {
+    for (index, input) in inputs.iter().enumerate() {
         let at = |field: &str| format!("inputs[{index}].{field}");
         check_sizes(input, &at, limits, &mut cost.bytes)?;
-        cost.rows += check_fields(input, head, &at)?;
+        cost.rows += rows_of(input, &at)?;
     }
     Ok(cost)
 }
@@ -63,6 +71,32 @@ pub(crate) fn sequences<'a>(input: &'a Input, head: &'a Head) -> Vec<Sequence<'a
         HeadKind::Classification | HeadKind::MultiLabel | HeadKind::Regression => {
             single(Text::Raw(input.text.as_deref().unwrap_or_default()), pair)
         }
+    }
+}
+
+/// Checks inputs that no head reads: any combination of fields that some kind would accept.
+pub(crate) fn check_any(inputs: &[Input], limits: &Limits) -> Result<Cost, EngineError> {
+    check_each(inputs, limits, |input, at| match (&input.text, input.tokens.is_empty()) {
+        (None, true) => Err(invalid(at("text"), "text or tokens are needed")),
+        (Some(_), false) => Err(invalid(at("tokens"), "text and tokens exclude each other")),
+        _ if !input.choices.is_empty() && input.text_pair.is_some() => {
+            Err(invalid(at("choices"), "text_pair and choices exclude each other"))
+        }
+        (Some(_), true) | (None, false) => Ok(input.choices.len().max(1)),
+    })
+}
+
+/// The sequences of one input that no head reads, in row order.
+pub(crate) fn any_sequences(input: &Input) -> Vec<Sequence<'_>> {
+    let text = if input.tokens.is_empty() {
+        Text::Raw(input.text.as_deref().unwrap_or_default())
+    } else {
+        Text::Words(&input.tokens)
+    };
+    if input.choices.is_empty() {
+        vec![Sequence { text, pair: input.text_pair.as_deref().map(Text::Raw) }]
+    } else {
+        input.choices.iter().map(|choice| Sequence { text, pair: Some(Text::Raw(choice)) }).collect()
     }
 }
 
@@ -122,8 +156,14 @@ fn check_sizes(
     let pairs = input.text_pair.iter().map(|text| ("text_pair".to_owned(), text));
     let choices = input.choices.iter().enumerate().map(|(n, text)| (format!("choices[{n}]"), text));
     for (field, text) in texts.chain(pairs).chain(choices) {
-        check_text(at(&field), text, limits)?;
+        over(format!("{} in bytes", at(&field)), text.len(), limits.max_text_bytes)?;
         *total += text.len();
+    }
+    if input.text.as_ref().is_some_and(String::is_empty) {
+        return Err(invalid(at("text"), "is empty"));
+    }
+    if let Some(empty) = input.choices.iter().position(String::is_empty) {
+        return Err(invalid(at(&format!("choices[{empty}]")), "is empty"));
     }
     let words: usize = input.tokens.iter().map(|word| word.len() + 1).sum();
     over(format!("{} in bytes", at("tokens")), words, limits.max_text_bytes)?;
@@ -134,16 +174,8 @@ fn check_sizes(
     Ok(())
 }
 
-/// Checks one text that stands alone, such as the text of an embedding.
-pub(crate) fn check_text(field: String, text: &str, limits: &Limits) -> Result<(), EngineError> {
-    if text.is_empty() {
-        return Err(invalid(field, "is empty"));
-    }
-    over(format!("{field} in bytes"), text.len(), limits.max_text_bytes)
-}
-
 /// Refuses `actual` above `limit`.
-pub(crate) fn over(what: String, actual: usize, limit: usize) -> Result<(), EngineError> {
+fn over(what: String, actual: usize, limit: usize) -> Result<(), EngineError> {
     if actual > limit { Err(EngineError::OverLimit { what, limit, actual }) } else { Ok(()) }
 }
 

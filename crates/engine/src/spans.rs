@@ -129,7 +129,7 @@ fn trim(text: &str, bytes: Range<usize>) -> Range<usize> {
 }
 
 /// `B-X` begins an entity, `I-X` continues one of type X or else begins one, `O` ends it. A label of another form
-/// makes a span of its word alone.
+/// continues an equal one.
 fn merge(head: &Head, words: &[WordLabel]) -> Vec<Span> {
     let mut spans: Vec<(Span, usize)> = Vec::new();
     let mut open = false;
@@ -142,7 +142,7 @@ fn merge(head: &Head, words: &[WordLabel]) -> Vec<Span> {
                 open = false;
                 continue;
             }
-            (None, None) => (true, label),
+            (None, None) => (false, label),
         };
         match spans.last_mut() {
             Some((span, n_words)) if open && !begins && span.label == entity && span.words.end == word.word => {
@@ -221,8 +221,8 @@ mod tests {
     }
 
     #[test]
-    fn labels_without_a_prefix_stand_alone() {
+    fn equal_labels_without_a_prefix_are_one_span() {
         let spans = merge(&head(&["NOUN", "VERB"]), &words(&[0, 0, 1]));
-        assert_eq!(spans.len(), 3);
+        assert_eq!(spans.len(), 2);
     }
 }

@@ -1,0 +1,115 @@
+//! One task, one or more inputs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::path::read;
+use super::{Engine, Timing};
+use crate::admission::Permit;
+use crate::ask::{Ask, Input, Mode};
+use crate::batcher::Done;
+use crate::error::EngineError;
+use crate::head::Head;
+use crate::live::ServedHead;
+use crate::model::Row;
+use crate::prediction::{Prediction, predict};
+use crate::rows;
+use crate::tokens::{Cut, Tokens};
+
+/// The answer to one input.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answered {
+    /// The answer in the head's kind.
+    pub prediction: Prediction,
+    /// Tokens of all its rows, special tokens included.
+    pub tokens_used: usize,
+    /// What was cut: the row's position among the input's rows, and where.
+    pub cuts: Vec<(usize, Cut)>,
+    /// Where the time went.
+    pub timing: Timing,
+}
+
+/// The answers to an ask, in the order of its inputs.
+#[derive(Debug)]
+pub struct Answer {
+    /// The version that answered, the same for every input.
+    pub served: Arc<ServedHead>,
+    /// With or without the task embedding.
+    pub mode: Mode,
+    /// One an input.
+    pub inputs: Vec<Answered>,
+    _permit: Permit,
+}
+
+impl Engine {
+    /// Answers every input of `ask` with one version of one head, or none of them.
+    ///
+    /// # Errors
+    /// [`EngineError`], for the first input that has no answer.
+    pub async fn classify(&self, ask: Ask) -> Result<Answer, EngineError> {
+        self.check_up()?;
+        let served = self.find(&ask.key, &ask.selector)?;
+        let mode = rows::mode(ask.mode, &served.head);
+        let cost = rows::check(&ask, &served.head, &self.limits)?;
+        let permit =
+            self.admission.admit(cost.rows, cost.bytes).inspect_err(|_| self.counters.overloaded_asks.add(1))?;
+        let head = Arc::clone(&served.head);
+        let reading = ask.reading;
+        let inputs = ask.inputs;
+        let started = Instant::now();
+        let (inputs, tokens) = self
+            .tokenize_off_thread(reading, move |tokenizer, limit| {
+                let tokens: Result<Vec<Vec<_>>, _> = inputs
+                    .iter()
+                    .map(|input| {
+                        let sequences = rows::sequences(input, &head);
+                        sequences.iter().map(|sequence| read(tokenizer, sequence, limit, reading)).collect()
+                    })
+                    .collect();
+                tokens.map(|tokens| (inputs, tokens))
+            })
+            .await?;
+        let tokenize = started.elapsed();
+        let task_embedding = match mode {
+            Mode::Exact => served.head.parts().task_embedding.clone(),
+            Mode::Shared => None,
+        };
+        let row = |tokens: &Arc<Tokens>| Row {
+            tokens: Arc::clone(tokens),
+            task_embedding: task_embedding.clone(),
+            heads: vec![Arc::clone(&served.head)],
+            vector: None,
+        };
+        let done = self.run(tokens.iter().flatten().map(row).collect(), reading.deadline).await?;
+        let mut done = done.into_iter();
+        let answered = inputs
+            .iter()
+            .zip(tokens)
+            .map(|(input, tokens)| {
+                let rows: Vec<_> = tokens.into_iter().zip(done.by_ref()).collect();
+                answer(&served.head, input, &rows, tokenize)
+            })
+            .collect();
+        Ok(Answer { served, mode, inputs: answered, _permit: permit })
+    }
+}
+
+fn answer(head: &Head, input: &Input, rows: &[(Arc<Tokens>, Done)], tokenize: Duration) -> Answered {
+    let started = Instant::now();
+    let prediction = predict(head, input, rows);
+    let longest =
+        |duration: fn(&Done) -> Duration| rows.iter().map(|(_, done)| duration(done)).max().unwrap_or_default();
+    Answered {
+        prediction,
+        tokens_used: rows.iter().map(|(tokens, _)| tokens.len()).sum(),
+        cuts: rows.iter().enumerate().filter_map(|(row, (tokens, _))| Some((row, tokens.cut?))).collect(),
+        timing: Timing {
+            tokenize,
+            queue: longest(|done| done.queued),
+            encode: longest(|done| done.encoded),
+            head: started.elapsed(),
+        },
+    }
+}

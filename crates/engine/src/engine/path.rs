@@ -1,0 +1,112 @@
+//! The stages every ask passes: found, admitted, tokenized, queued and awaited.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+use tracing::error;
+
+use super::Engine;
+use crate::admission::Permit;
+use crate::ask::{Reading, Truncation};
+use crate::batcher::{Done, Entry};
+use crate::error::{EngineError, Stage};
+use crate::live::ServedHead;
+use crate::model::Row;
+use crate::rows::{Cost, Sequence};
+use crate::task::{Selector, TaskKey};
+use crate::tokens::{TokenizeRequest, Tokenizer, Tokens};
+use crate::worker::WorkerState;
+
+impl Engine {
+    pub(super) fn find(&self, key: &TaskKey, selector: &Selector) -> Result<Arc<ServedHead>, EngineError> {
+        self.live.find(key).and_then(|task| task.select(selector)).ok_or(EngineError::NotFound)
+    }
+
+    pub(super) fn check_up(&self) -> Result<(), EngineError> {
+        match &*self.state.borrow() {
+            // A worker that is rebuilt after a panic keeps its queue, so asks may wait for it.
+            WorkerState::Starting if self.info.get().is_none() => Err(EngineError::Starting),
+            WorkerState::Starting | WorkerState::Ready => Ok(()),
+            WorkerState::Down(_) => Err(EngineError::WorkerDown),
+        }
+    }
+
+    pub(super) fn admit(&self, cost: Cost) -> Result<Permit, EngineError> {
+        self.admission.admit(cost.rows, cost.bytes).inspect_err(|_| self.counters.overloaded_asks.add(1))
+    }
+
+    /// Runs `job` on one of the few tokenizer threads, with the length limit that `reading` comes to.
+    pub(super) async fn tokenize_off_thread<T: Send + 'static>(
+        &self,
+        reading: Reading,
+        job: impl FnOnce(&dyn Tokenizer, usize) -> Result<T, EngineError> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        let own_limit = self.tokenizer.max_tokens();
+        let limit = reading.max_tokens.unwrap_or(own_limit);
+        if limit > own_limit {
+            return Err(EngineError::OverLimit { what: "max_tokens".into(), limit: own_limit, actual: limit });
+        }
+        let work = async {
+            // The semaphore is never closed.
+            let _thread = self.tokenizing.acquire().await;
+            let tokenizer = Arc::clone(&self.tokenizer);
+            tokio::task::spawn_blocking(move || job(tokenizer.as_ref(), limit)).await
+        };
+        let finished = match reading.deadline {
+            Some(deadline) => {
+                timeout_at(deadline, work).await.map_err(|_| EngineError::DeadlineExceeded(Stage::Tokenize))?
+            }
+            None => work.await,
+        };
+        finished.unwrap_or_else(|failure| {
+            error!(%failure, "tokenizer thread failed");
+            Err(EngineError::Internal("a tokenizer thread failed".to_owned()))
+        })
+    }
+
+    /// Queues `rows` and waits for all of them, in order.
+    pub(super) async fn run(&self, rows: Vec<Row>, deadline: Option<Instant>) -> Result<Vec<Done>, EngineError> {
+        let taken = Arc::new(AtomicBool::new(false));
+        let queued_at = Instant::now();
+        let (entries, replies): (Vec<_>, Vec<_>) = rows
+            .into_iter()
+            .map(|row| {
+                let (reply, receiver) = oneshot::channel();
+                (Entry { row, reply, deadline, queued_at, taken: Arc::clone(&taken) }, receiver)
+            })
+            .unzip();
+        self.queue.push(entries)?;
+        let all = async {
+            let mut done = Vec::with_capacity(replies.len());
+            for reply in replies {
+                // A dropped reply means that the worker panicked with the row in hand.
+                let lost = || EngineError::Internal("the inference worker panicked".to_owned());
+                done.push(reply.await.map_err(|_| lost())??);
+            }
+            Ok(done)
+        };
+        let Some(deadline) = deadline else { return all.await };
+        timeout_at(deadline, all).await.unwrap_or_else(|_| {
+            let stage = if taken.load(Ordering::Acquire) { Stage::Encode } else { Stage::Queue };
+            Err(EngineError::DeadlineExceeded(stage))
+        })
+    }
+}
+
+pub(super) fn read(
+    tokenizer: &dyn Tokenizer,
+    sequence: &Sequence<'_>,
+    limit: usize,
+    reading: Reading,
+) -> Result<Arc<Tokens>, EngineError> {
+    let request = TokenizeRequest { text: sequence.text, pair: sequence.pair, max_tokens: limit };
+    let tokens = tokenizer.tokenize(request)?;
+    match (reading.truncation, tokens.cut) {
+        (Truncation::Refuse, Some(cut)) => {
+            Err(EngineError::OverLimit { what: "tokens".into(), limit, actual: cut.tokens_before })
+        }
+        (Truncation::Refuse, None) | (Truncation::Cut, _) => Ok(Arc::new(tokens)),
+    }
+}
