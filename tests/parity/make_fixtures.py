@@ -61,6 +61,10 @@ def make(checkpoint, seed):
     golden = {
         "architecture": checkpoint.architecture,
         "labels": checkpoint.labels,
+        "classifier": {
+            "weight": reference.numbers(model.classifier.weight.detach().flatten()),
+            "bias": reference.numbers(model.classifier.bias.detach()),
+        },
         "task_embeddings": [reference.numbers(embedding) for embedding in embeddings],
         "rows": rows,
         # [row, task embedding or null, logits row-major]
