@@ -1,1 +1,3 @@
 //! Behaviour across crates, without libtorch.
+
+mod tidy;
