@@ -24,7 +24,7 @@ mod trial;
 mod vectors;
 
 pub use classify::{Answer, Answered};
-pub use vectors::{EmbedAsk, Embedded, Embedding};
+pub use vectors::{EmbedAsk, Embedded, Embedding, Tokenized};
 
 /// What an engine is made of.
 pub struct EngineParts {

@@ -41,6 +41,8 @@ pub enum Prediction {
 /// How sure a head is of an answer that is one of several.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Confidence {
+    /// The best probability.
+    pub best: f32,
     /// Difference between the two best probabilities, 0 to 1.
     pub margin: f32,
     /// Entropy of the probabilities, in nats.
@@ -55,6 +57,7 @@ impl Prediction {
         let probability = |rank: usize| ranked.get(rank).map_or(0.0, |scored| scored.probability);
         let surprise = |p: f32| if p > 0.0 { -p * p.ln() } else { 0.0 };
         Some(Confidence {
+            best: probability(0),
             margin: probability(0) - probability(1),
             entropy: ranked.iter().map(|scored| surprise(scored.probability)).sum(),
         })

@@ -54,6 +54,25 @@ pub struct TokenPrediction {
     pub logits: Vec<f32>,
 }
 
+impl TokenPrediction {
+    /// One span for each word, with the label as the head has it, `O` included.
+    #[must_use]
+    pub fn words_as_spans(&self, head: &Head) -> Vec<Span> {
+        let span = |word: &WordLabel| span_of(word, head.label(word.label));
+        self.words.iter().map(span).collect()
+    }
+}
+
+fn span_of(word: &WordLabel, label: &str) -> Span {
+    Span {
+        label: label.to_owned(),
+        words: word.word..word.word + 1,
+        bytes: word.bytes.clone(),
+        code_points: word.code_points.clone(),
+        probability: word.probability,
+    }
+}
+
 pub(crate) fn label_words(head: &Head, input: &Input, tokens: Arc<Tokens>, scores: &Scores) -> TokenPrediction {
     let text = if input.tokens.is_empty() {
         Cow::Borrowed(input.text.as_deref().unwrap_or_default())
@@ -152,16 +171,7 @@ fn merge(head: &Head, words: &[WordLabel]) -> Vec<Span> {
                 span.probability += word.probability;
                 *n_words += 1;
             }
-            _ => {
-                let span = Span {
-                    label: entity.to_owned(),
-                    words: word.word..word.word + 1,
-                    bytes: word.bytes.clone(),
-                    code_points: word.code_points.clone(),
-                    probability: word.probability,
-                };
-                spans.push((span, 1));
-            }
+            _ => spans.push((span_of(word, entity), 1)),
         }
         open = true;
     }

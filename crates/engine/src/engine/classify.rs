@@ -21,8 +21,12 @@ use crate::tokens::{Cut, Tokens};
 /// The answer to one input.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answered {
+    /// The input, given back.
+    pub input: Input,
     /// The answer in the head's kind.
     pub prediction: Prediction,
+    /// Rows the input became.
+    pub rows: usize,
     /// Tokens of all its rows, special tokens included.
     pub tokens_used: usize,
     /// What was cut: the row's position among the input's rows, and where.
@@ -85,7 +89,7 @@ impl Engine {
         let done = self.run(tokens.iter().flatten().map(row).collect(), reading.deadline).await?;
         let mut done = done.into_iter();
         let answered = inputs
-            .iter()
+            .into_iter()
             .zip(tokens)
             .map(|(input, tokens)| {
                 let rows: Vec<_> = tokens.into_iter().zip(done.by_ref()).collect();
@@ -96,13 +100,15 @@ impl Engine {
     }
 }
 
-fn answer(head: &Head, input: &Input, rows: &[(Arc<Tokens>, Done)], tokenize: Duration) -> Answered {
+fn answer(head: &Head, input: Input, rows: &[(Arc<Tokens>, Done)], tokenize: Duration) -> Answered {
     let started = Instant::now();
-    let prediction = predict(head, input, rows);
+    let prediction = predict(head, &input, rows);
     let longest =
         |duration: fn(&Done) -> Duration| rows.iter().map(|(_, done)| duration(done)).max().unwrap_or_default();
     Answered {
+        input,
         prediction,
+        rows: rows.len(),
         tokens_used: rows.iter().map(|(tokens, _)| tokens.len()).sum(),
         cuts: rows.iter().enumerate().filter_map(|(row, (tokens, _))| Some((row, tokens.cut?))).collect(),
         timing: Timing {

@@ -32,6 +32,8 @@ pub struct EmbedAsk {
 /// One vector.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Embedded {
+    /// The input, given back.
+    pub input: Input,
     /// `[hidden]`.
     pub vector: Vec<f32>,
     /// Tokens of the row.
@@ -50,6 +52,15 @@ pub struct Embedding {
     /// One an input.
     pub inputs: Vec<Embedded>,
     _permit: Permit,
+}
+
+/// The token sequences of one input.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tokenized {
+    /// The input, given back.
+    pub input: Input,
+    /// One a row: for choices, one each.
+    pub rows: Vec<Arc<Tokens>>,
 }
 
 impl Engine {
@@ -72,10 +83,12 @@ impl Engine {
         let reading = ask.reading;
         let inputs = ask.inputs;
         let started = Instant::now();
-        let tokens = self
+        let (inputs, tokens) = self
             .tokenize_off_thread(reading, move |tokenizer, limit| {
                 let sequences = inputs.iter().flat_map(rows::any_sequences);
-                sequences.map(|sequence| read(tokenizer, &sequence, limit, reading)).collect::<Result<Vec<_>, _>>()
+                let tokens: Result<Vec<_>, _> =
+                    sequences.map(|sequence| read(tokenizer, &sequence, limit, reading)).collect();
+                tokens.map(|tokens| (inputs, tokens))
             })
             .await?;
         let tokenize = started.elapsed();
@@ -86,10 +99,12 @@ impl Engine {
             vector: Some(ask.kind),
         };
         let done = self.run(tokens.iter().map(row).collect(), reading.deadline).await?;
-        let inputs = tokens
+        let inputs = inputs
             .into_iter()
+            .zip(tokens)
             .zip(done)
-            .map(|(tokens, done)| Embedded {
+            .map(|((input, tokens), done)| Embedded {
+                input,
                 vector: done.output.vector.unwrap_or_default(),
                 tokens_used: tokens.len(),
                 cut: tokens.cut,
@@ -99,19 +114,21 @@ impl Engine {
         Ok(Embedding { served, inputs, _permit: permit })
     }
 
-    /// The token sequences of inputs, as an ask would read them: one a row, the rows of an input together.
+    /// The token sequences of inputs, as an ask would read them.
     ///
     /// # Errors
     /// [`EngineError`], for the first input that has no tokens.
-    pub async fn tokenize(&self, inputs: Vec<Input>, reading: Reading) -> Result<Vec<Vec<Arc<Tokens>>>, EngineError> {
+    pub async fn tokenize(&self, inputs: Vec<Input>, reading: Reading) -> Result<Vec<Tokenized>, EngineError> {
         let cost = rows::check_any(&inputs, &self.limits)?;
         let _permit = self.admit(cost)?;
         self.tokenize_off_thread(reading, move |tokenizer, limit| {
-            let rows = |input| {
-                let sequences = rows::any_sequences(input);
-                sequences.iter().map(|sequence| read(tokenizer, sequence, limit, reading)).collect()
+            let tokenized = |input: Input| {
+                let sequences = rows::any_sequences(&input);
+                let rows: Result<_, _> =
+                    sequences.iter().map(|sequence| read(tokenizer, sequence, limit, reading)).collect();
+                rows.map(|rows| Tokenized { input, rows })
             };
-            inputs.iter().map(rows).collect()
+            inputs.into_iter().map(tokenized).collect()
         })
         .await
     }
