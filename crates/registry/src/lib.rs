@@ -1,1 +1,48 @@
-//! Everything at rest.
+//! Everything at rest: head folders and bundles as plain files, and the durable, versioned registry of heads.
+//!
+//! A head travels as a [`HeadFolder`]: a [`Manifest`] and weights. Folders lie in a [`Bundle`] or arrive over the wire,
+//! become a [`Change`], and [`Registry::commit`] makes that durable. The modules stand in this order: what files say,
+//! what a change is, how it is planned, how it is written, and how all of it is read back.
+
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+
+mod digest;
+pub mod safetensors_guard;
+mod safetensors_header;
+pub mod manifest;
+pub mod weights;
+mod head_folder;
+mod bundle;
+mod bundle_writer;
+mod change;
+mod plan;
+mod draft;
+mod state;
+mod registry;
+mod boot;
+mod load;
+mod store;
+mod record;
+mod objects;
+mod journal;
+mod snapshot;
+mod tail;
+mod barrier;
+mod lock;
+mod space;
+mod files;
+mod fields;
+mod error;
+
+pub use boot::BootReport;
+pub use bundle::{Bundle, encoder_digest};
+pub use bundle_writer::{BundleWriter, EncoderFile};
+pub use change::{Action, Change, Committed, HistoryEntry, Install, Installed, MAX_ALIASES, StoredTask};
+pub use digest::{Digest, DigestError};
+pub use error::RegistryError;
+pub use head_folder::{HeadFolder, MANIFEST_FILE, WEIGHTS_FILE};
+pub use load::DamagedHead;
+pub use manifest::{Manifest, ManifestError};
+pub use registry::{OpenOptions, Registry};
+pub use safetensors_guard::{ElementType, TensorEntry, TensorIndex, TensorLimits, WeightsError};
+pub use weights::{EncoderWidths, Tensors};

@@ -1,0 +1,189 @@
+//! A change to the registry as a plain value, what it leaves behind, and what is stored for a task.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use engine::{Alias, Head, Selector, TaskKey, Version};
+
+use crate::digest::Digest;
+
+/// The most aliases a task may have.
+pub const MAX_ALIASES: usize = 32;
+
+/// One change: all of it becomes durable, or none.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// Adds one version of a task.
+    Install(Install),
+    /// Adds many at once, such as the heads of a bundle.
+    InstallMany(Vec<Install>),
+    /// Points an alias at a version, which must exist; makes the alias if it is new.
+    SetAlias {
+        /// The task.
+        key: TaskKey,
+        /// The alias to move.
+        alias: Alias,
+        /// Where it shall point.
+        version: Version,
+        /// The task's generation as the caller read it; `None` does not compare.
+        expected_generation: Option<u64>,
+    },
+    /// Removes an alias.
+    RemoveAlias {
+        /// The task.
+        key: TaskKey,
+        /// The alias to remove.
+        alias: Alias,
+        /// The task's generation as the caller read it; `None` does not compare.
+        expected_generation: Option<u64>,
+    },
+    /// Removes a version for good; its number is never given again.
+    DeleteVersion {
+        /// The task.
+        key: TaskKey,
+        /// The version to remove.
+        version: Version,
+        /// Removes the aliases that name it as well. Without this, a version that has an alias is refused,
+        /// except the only version of a task, which takes its aliases with it.
+        with_aliases: bool,
+    },
+}
+
+/// One version to add.
+#[derive(Debug, Clone)]
+pub struct Install {
+    /// The task.
+    pub key: TaskKey,
+    /// The number it shall have. `None`: the newest version if that is the same head already, else the next number.
+    pub version: Option<Version>,
+    /// The head.
+    pub head: Arc<Head>,
+    /// The encoder it was trained on.
+    pub encoder: Digest,
+    /// Whether it was installed although that is not the encoder being served.
+    pub forced: bool,
+    /// Aliases to point at it in the same step.
+    pub aliases: Vec<Alias>,
+}
+
+/// What a change has made durable.
+#[derive(Debug, Clone)]
+pub struct Committed {
+    /// The registry's generation afterwards.
+    pub generation: u64,
+    /// Whether anything changed; installing what is there already changes nothing.
+    pub changed: bool,
+    /// For each [`Install`] in order, the version that now holds the head.
+    pub installed: Vec<Arc<Installed>>,
+    /// Every task that changed, with what is stored for it now; `None` where no version is left.
+    pub tasks: Vec<(TaskKey, Option<Arc<StoredTask>>)>,
+}
+
+/// A version of a task, as stored.
+#[derive(Debug, Clone)]
+pub struct Installed {
+    /// The task.
+    pub key: TaskKey,
+    /// Its number.
+    pub version: Version,
+    /// The digest of the head's content: the SHA-256 of its exported `head.toml`, which names the SHA-256 of its
+    /// exported weights.
+    pub digest: Digest,
+    /// The encoder it was trained on.
+    pub encoder: Digest,
+    /// Whether it was installed on another encoder by force.
+    pub forced: bool,
+    /// The generation of the change that installed it.
+    pub generation: u64,
+    /// When that was, by the clock of the machine; orders nothing.
+    pub created_unix_seconds: u64,
+    /// The head itself.
+    pub head: Arc<Head>,
+    pub(crate) objects: HeadObjects,
+}
+
+/// The objects that a stored version consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HeadObjects {
+    /// The canonical `head.toml`.
+    pub(crate) manifest: Digest,
+    pub(crate) weight: Digest,
+    pub(crate) bias: Digest,
+    pub(crate) task_embedding: Option<Digest>,
+}
+
+/// Everything stored for a task.
+#[derive(Debug, Clone, Default)]
+pub struct StoredTask {
+    /// Its versions that can be served.
+    pub versions: BTreeMap<Version, Arc<Installed>>,
+    /// Its aliases. One may name a damaged version; [`StoredTask::resolve`] then finds nothing.
+    pub aliases: BTreeMap<Alias, Version>,
+    /// Versions whose objects are damaged: known, never served, can be deleted.
+    pub damaged: BTreeSet<Version>,
+    /// The generation of the last change to the task.
+    pub generation: u64,
+    /// The highest version number ever given.
+    pub last_version: Option<Version>,
+}
+
+impl HeadObjects {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Digest> {
+        [self.manifest, self.weight, self.bias].into_iter().chain(self.task_embedding)
+    }
+}
+
+impl StoredTask {
+    /// The version that `selector` means.
+    #[must_use]
+    pub fn resolve(&self, selector: &Selector) -> Option<&Arc<Installed>> {
+        let version = match selector {
+            Selector::Version(version) => version,
+            Selector::Alias(alias) => self.aliases.get(alias)?,
+        };
+        self.versions.get(version)
+    }
+
+    pub(crate) fn has_version(&self, version: Version) -> bool {
+        self.versions.contains_key(&version) || self.damaged.contains(&version)
+    }
+
+    /// Whether the task has no version left, served or damaged.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.versions.is_empty() && self.damaged.is_empty()
+    }
+}
+
+/// One entry of the registry's history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryEntry {
+    /// The generation the change made.
+    pub generation: u64,
+    /// When, by the clock of the machine; orders nothing.
+    pub unix_seconds: u64,
+    /// What was done.
+    pub action: Action,
+    /// The task; for many at once, the first of them.
+    pub key: TaskKey,
+    /// The version installed, pointed at or deleted.
+    pub version: Option<Version>,
+    /// The alias set or removed.
+    pub alias: Option<Alias>,
+    /// Where the alias pointed before.
+    pub previous: Option<Version>,
+    /// How many versions were installed.
+    pub heads: u32,
+}
+
+/// The kind of a change, in its history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// One or more versions were installed.
+    Install,
+    /// An alias was set.
+    SetAlias,
+    /// An alias was removed.
+    RemoveAlias,
+    /// A version was deleted.
+    DeleteVersion,
+}

@@ -1,0 +1,86 @@
+//! A head folder: `head.toml` and `weights.safetensors`, all it takes to teach the server a task.
+
+use std::io::Read;
+use std::path::Path;
+
+use engine::{Head, TaskName};
+
+use crate::digest::Digest;
+use crate::error::RegistryError;
+use crate::files;
+use crate::manifest::{MAX_MANIFEST_BYTES, Manifest};
+use crate::weights::{EncoderWidths, MAX_WEIGHTS_BYTES, Tensors};
+
+/// Name of the manifest in a head folder.
+pub const MANIFEST_FILE: &str = "head.toml";
+/// Name of the weights in a head folder.
+pub const WEIGHTS_FILE: &str = "weights.safetensors";
+
+/// The two files of a head folder as bytes, unparsed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeadFolder {
+    /// `head.toml`.
+    pub head_toml: Vec<u8>,
+    /// `weights.safetensors`.
+    pub weights: Vec<u8>,
+}
+
+impl HeadFolder {
+    /// The folder of `head`: equal heads give equal bytes. Weights are written in F32.
+    ///
+    /// # Errors
+    /// If a value has no written form.
+    pub fn of_head(task: &TaskName, head: &Head, encoder: Digest) -> Result<Self, RegistryError> {
+        let weights = Tensors::of_head(head).to_safetensors()?;
+        let head_toml = Manifest::describing(task, head, encoder, Digest::of(&weights)).to_toml()?;
+        Ok(Self { head_toml: head_toml.into_bytes(), weights })
+    }
+
+    /// Reads the two files in `dir`, which may be from anyone: links and special files are refused, sizes capped.
+    ///
+    /// # Errors
+    /// [`RegistryError::Folder`] or [`RegistryError::Io`].
+    pub fn read(dir: &Path) -> Result<Self, RegistryError> {
+        Ok(Self {
+            head_toml: read_capped(&dir.join(MANIFEST_FILE), MAX_MANIFEST_BYTES)?,
+            weights: read_capped(&dir.join(WEIGHTS_FILE), MAX_WEIGHTS_BYTES)?,
+        })
+    }
+
+    /// Writes the two files into `dir`, which is made if it is not there.
+    ///
+    /// # Errors
+    /// [`RegistryError::Io`].
+    pub fn write(&self, dir: &Path) -> Result<(), RegistryError> {
+        std::fs::create_dir_all(dir).map_err(RegistryError::io("create", dir))?;
+        for (name, bytes) in [(MANIFEST_FILE, &self.head_toml), (WEIGHTS_FILE, &self.weights)] {
+            let path = dir.join(name);
+            std::fs::write(&path, bytes).map_err(RegistryError::io("write", &path))?;
+        }
+        Ok(())
+    }
+
+    /// Parses both files for an encoder of these widths.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn parse(&self, widths: EncoderWidths) -> Result<(Manifest, Head), RegistryError> {
+        let manifest = Manifest::parse(&self.head_toml)?;
+        if Digest::of(&self.weights) != manifest.weights {
+            return Err(RegistryError::WeightsDigest);
+        }
+        let tensors = Tensors::parse(&self.weights, widths)?;
+        let head = Head::new(manifest.kind, widths.hidden, manifest.head_parts(tensors))?;
+        Ok((manifest, head))
+    }
+}
+
+fn read_capped(path: &Path, limit: usize) -> Result<Vec<u8>, RegistryError> {
+    let file = files::open_regular(path)?;
+    let mut bytes = Vec::new();
+    file.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(RegistryError::io("read", path))?;
+    if bytes.len() > limit {
+        return Err(RegistryError::folder(path, format!("larger than the limit of {limit} bytes")));
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,110 @@
+//! Policy: what a change does to what is stored. Pure: refuses, or says which records and objects to write.
+
+use std::collections::BTreeSet;
+
+use crate::change::{Action, Change, Committed, HistoryEntry, Installed, StoredTask};
+use crate::digest::Digest;
+use crate::draft::Draft;
+use crate::error::RegistryError;
+use crate::objects::NewObject;
+use crate::record::{HeadRecord, META_KEY, MetaRecord, Record, TaskRecord, head_key, history_key, task_key};
+use crate::state::State;
+use crate::store::RecordBatch;
+
+/// Changes the history keeps; older ones go as new ones come.
+pub(crate) const HISTORY_ENTRIES: usize = 1000;
+
+/// Everything to be written for one change, and what it leaves.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// One transaction; empty where nothing changes.
+    pub(crate) batch: RecordBatch,
+    /// The objects of what is added, each once; some may be stored already.
+    pub(crate) objects: Vec<(Digest, NewObject)>,
+    /// Objects that may be left without a reference.
+    pub(crate) dropped: BTreeSet<Digest>,
+    pub(crate) committed: Committed,
+}
+
+/// Checks `change` against `state`; `unix_seconds` is the time to record.
+///
+/// # Errors
+/// The refusals of [`RegistryError`] that are about versions, aliases, names and generations.
+pub(crate) fn plan(state: &State, change: Change, unix_seconds: u64) -> Result<Plan, RegistryError> {
+    let mut draft = Draft::new(state, unix_seconds);
+    match change {
+        Change::Install(install) => draft.install(install)?,
+        Change::InstallMany(installs) => installs.into_iter().try_for_each(|install| draft.install(install))?,
+        Change::SetAlias { key, alias, version, expected_generation } => {
+            draft.check_generation(&key, expected_generation)?;
+            draft.set_alias(&key, alias, version)?;
+        }
+        Change::RemoveAlias { key, alias, expected_generation } => {
+            draft.check_generation(&key, expected_generation)?;
+            draft.remove_alias(&key, alias)?;
+        }
+        Change::DeleteVersion { key, version, with_aliases } => draft.delete(&key, version, with_aliases)?,
+    }
+    finish(state, draft)
+}
+
+/// The records of a finished draft.
+fn finish(state: &State, draft: Draft<'_>) -> Result<Plan, RegistryError> {
+    let Draft { generation, touched, added, removed, objects, dropped, installed, history, .. } = draft;
+    let mut batch = RecordBatch::default();
+    let Some(history) = history else {
+        let committed = Committed { generation: state.generation, changed: false, installed, tasks: Vec::new() };
+        return Ok(Plan { batch, objects: Vec::new(), dropped: BTreeSet::new(), committed });
+    };
+    for (key, task) in &touched {
+        batch.put(task_key(key), generation, &Record::Task(key.clone(), task_record(task)))?;
+    }
+    for installed in &added {
+        let key = head_key(&installed.key, installed.version);
+        batch.put(key, generation, &Record::Head(installed.key.clone(), installed.version, head_record(installed)))?;
+    }
+    for (key, version) in &removed {
+        batch.remove(head_key(key, *version));
+    }
+    put_history(state, history, &mut batch)?;
+    let records = state.records_after(&batch);
+    batch.put(META_KEY.to_vec(), generation, &Record::Meta(MetaRecord { records }))?;
+    let tasks = touched.into_iter().map(|(key, task)| (key, (!task.is_empty()).then(|| task.into()))).collect();
+    let committed = Committed { generation, changed: true, installed, tasks };
+    Ok(Plan { batch, objects: objects.into_iter().collect(), dropped, committed })
+}
+
+fn put_history(state: &State, entry: HistoryEntry, batch: &mut RecordBatch) -> Result<(), RegistryError> {
+    let kept: Vec<_> = state.history_keys().collect();
+    for key in kept.iter().take((kept.len() + 1).saturating_sub(HISTORY_ENTRIES)) {
+        batch.remove(key.to_vec());
+    }
+    let generation = entry.generation;
+    batch.put(history_key(generation), generation, &Record::History(entry))
+}
+
+fn task_record(task: &StoredTask) -> TaskRecord {
+    let aliases = task.aliases.iter().map(|(alias, version)| (alias.clone(), *version)).collect();
+    TaskRecord { last_version: task.last_version, aliases }
+}
+
+fn head_record(installed: &Installed) -> HeadRecord {
+    HeadRecord {
+        objects: installed.objects,
+        encoder: installed.encoder,
+        hidden: installed.head.hidden() as u32,
+        created_unix_seconds: installed.created_unix_seconds,
+        forced: installed.forced,
+    }
+}
+
+impl Draft<'_> {
+    /// Remembers what the history will say; of many installs, the first with their number.
+    pub(crate) fn note(&mut self, entry: HistoryEntry) {
+        match &mut self.history {
+            Some(noted) if noted.action == Action::Install => noted.heads += entry.heads,
+            Some(_) => {}
+            None => self.history = Some(entry),
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Stored records: small, and each with its own proof.
+//!
+//! ```text
+//! key       'm'                                  meta: one record
+//!           'h' tenant 0 task 0 version(u64 BE)  one version of a task
+//!           't' tenant 0 task                    a task: aliases, highest version
+//!           'c' generation(u64 BE)               one change of the history
+//! value     "hwrc" | schema u8 | key length u32, key | generation u64 | payload length u32, payload | SHA-256 of all before
+//! ```
+//! Numbers are little-endian except in keys, where big-endian keeps them sorted. A value has at most 4,096 bytes and a
+//! key at most 512: larger ones would leave the range in which the store below keeps its promises. Anything without a
+//! small bound (labels, prompts, numbers) is an object, and the record holds its digest.
+
+use engine::{Alias, TaskKey, Version};
+
+use crate::change::{Action, HeadObjects, HistoryEntry};
+use crate::digest::Digest;
+use crate::error::RegistryError;
+use crate::fields::{FieldReader, FieldWriter};
+
+/// The longest value, in bytes.
+pub(crate) const MAX_VALUE_BYTES: usize = 4096;
+/// The longest key, in bytes.
+pub(crate) const MAX_KEY_BYTES: usize = 512;
+
+const MAGIC: &[u8; 4] = b"hwrc";
+const SCHEMA: u8 = 1;
+const CHECKSUM_BYTES: usize = 32;
+
+/// A version of a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HeadRecord {
+    pub(crate) objects: HeadObjects,
+    pub(crate) encoder: Digest,
+    pub(crate) hidden: u32,
+    pub(crate) created_unix_seconds: u64,
+    pub(crate) forced: bool,
+}
+
+/// A task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TaskRecord {
+    pub(crate) last_version: Option<Version>,
+    pub(crate) aliases: Vec<(Alias, Version)>,
+}
+
+/// What the registry as a whole must contain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MetaRecord {
+    /// Records besides this one.
+    pub(crate) records: u64,
+}
+
+/// A record taken out of its proof.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Record {
+    Meta(MetaRecord),
+    Head(TaskKey, Version, HeadRecord),
+    Task(TaskKey, TaskRecord),
+    History(HistoryEntry),
+}
+
+pub(crate) const META_KEY: &[u8] = b"m";
+
+pub(crate) fn head_key(key: &TaskKey, version: Version) -> Vec<u8> {
+    let mut bytes = name_key(b'h', key);
+    bytes.push(0);
+    bytes.extend(version.number().to_be_bytes());
+    bytes
+}
+
+pub(crate) fn task_key(key: &TaskKey) -> Vec<u8> {
+    name_key(b't', key)
+}
+
+pub(crate) fn history_key(generation: u64) -> Vec<u8> {
+    let mut bytes = vec![b'c'];
+    bytes.extend(generation.to_be_bytes());
+    bytes
+}
+
+fn name_key(shelf: u8, key: &TaskKey) -> Vec<u8> {
+    let mut bytes = vec![shelf];
+    bytes.extend(key.tenant.as_str().as_bytes());
+    bytes.push(0);
+    bytes.extend(key.task.as_str().as_bytes());
+    bytes
+}
+
+impl Record {
+    /// The stored value of this record.
+    ///
+    /// # Errors
+    /// [`RegistryError::RecordTooLarge`].
+    pub(crate) fn encode(&self, key: &[u8], generation: u64) -> Result<Vec<u8>, RegistryError> {
+        let mut payload = FieldWriter::default();
+        match self {
+            Self::Meta(meta) => payload.u64(meta.records),
+            Self::Head(_, _, head) => head.write(&mut payload),
+            Self::Task(_, task) => task.write(&mut payload),
+            Self::History(entry) => write_history(entry, &mut payload),
+        }
+        let mut value = FieldWriter(MAGIC.to_vec());
+        value.u8(SCHEMA);
+        value.bytes(key);
+        value.u64(generation);
+        value.bytes(&payload.0);
+        let checksum = Digest::of(&value.0);
+        value.digest(&checksum);
+        for (bytes, limit) in [(value.0.len(), MAX_VALUE_BYTES), (key.len(), MAX_KEY_BYTES)] {
+            if bytes > limit {
+                return Err(RegistryError::RecordTooLarge { bytes, limit });
+            }
+        }
+        Ok(value.0)
+    }
+
+    /// The record and its generation; `None` if anything about it is not as it was written.
+    pub(crate) fn decode(key: &[u8], value: &[u8]) -> Option<(Self, u64)> {
+        let proven = value.len().checked_sub(CHECKSUM_BYTES)?;
+        let (body, checksum) = value.split_at_checked(proven)?;
+        if Digest::of(body).as_bytes() != checksum {
+            return None;
+        }
+        let mut fields = FieldReader(body);
+        if &fields.array()? != MAGIC || fields.u8()? != SCHEMA || fields.bytes()? != key {
+            return None;
+        }
+        let generation = fields.u64()?;
+        let mut payload = FieldReader(fields.bytes()?);
+        let record = read_payload(key, &mut payload, generation)?;
+        (fields.is_at_end() && payload.is_at_end()).then_some((record, generation))
+    }
+}
+
+fn read_payload(key: &[u8], payload: &mut FieldReader<'_>, generation: u64) -> Option<Record> {
+    let (shelf, rest) = key.split_first()?;
+    Some(match shelf {
+        b'm' if rest.is_empty() => Record::Meta(MetaRecord { records: payload.u64()? }),
+        b'h' => {
+            let (name, version) = rest.split_at_checked(rest.len().checked_sub(9)?)?;
+            let version = u64::from_be_bytes(version.strip_prefix(&[0])?.try_into().ok()?);
+            Record::Head(read_name(name)?, Version::new(version)?, HeadRecord::read(payload)?)
+        }
+        b't' => Record::Task(read_name(rest)?, TaskRecord::read(payload)?),
+        b'c' if rest == generation.to_be_bytes() => Record::History(read_history(payload, generation)?),
+        _ => return None,
+    })
+}
+
+fn read_name(name: &[u8]) -> Option<TaskKey> {
+    let (tenant, task) = std::str::from_utf8(name).ok()?.split_once('\0')?;
+    Some(TaskKey { tenant: tenant.parse().ok()?, task: task.parse().ok()? })
+}
+
+impl HeadRecord {
+    fn write(&self, payload: &mut FieldWriter) {
+        payload.digest(&self.objects.manifest);
+        payload.digest(&self.objects.weight);
+        payload.digest(&self.objects.bias);
+        payload.u8(u8::from(self.objects.task_embedding.is_some()));
+        if let Some(task_embedding) = &self.objects.task_embedding {
+            payload.digest(task_embedding);
+        }
+        payload.digest(&self.encoder);
+        payload.u32(self.hidden);
+        payload.u64(self.created_unix_seconds);
+        payload.u8(u8::from(self.forced));
+    }
+
+    fn read(payload: &mut FieldReader<'_>) -> Option<Self> {
+        let (manifest, weight, bias) = (payload.digest()?, payload.digest()?, payload.digest()?);
+        let task_embedding = if payload.u8()? == 0 { None } else { Some(payload.digest()?) };
+        Some(Self {
+            objects: HeadObjects { manifest, weight, bias, task_embedding },
+            encoder: payload.digest()?,
+            hidden: payload.u32()?,
+            created_unix_seconds: payload.u64()?,
+            forced: payload.u8()? != 0,
+        })
+    }
+}
+
+impl TaskRecord {
+    fn write(&self, payload: &mut FieldWriter) {
+        payload.u64(version_number(self.last_version));
+        payload.u32(self.aliases.len() as u32);
+        for (alias, version) in &self.aliases {
+            payload.bytes(alias.as_str().as_bytes());
+            payload.u64(version.number());
+        }
+    }
+
+    fn read(payload: &mut FieldReader<'_>) -> Option<Self> {
+        let last_version = Version::new(payload.u64()?);
+        let count = payload.u32()?;
+        let mut aliases = Vec::new();
+        for _ in 0..count {
+            aliases.push((payload.text()?.parse().ok()?, Version::new(payload.u64()?)?));
+        }
+        Some(Self { last_version, aliases })
+    }
+}
+
+fn write_history(entry: &HistoryEntry, payload: &mut FieldWriter) {
+    payload.u64(entry.unix_seconds);
+    payload.u8(match entry.action {
+        Action::Install => 1,
+        Action::SetAlias => 2,
+        Action::RemoveAlias => 3,
+        Action::DeleteVersion => 4,
+    });
+    payload.bytes(entry.key.tenant.as_str().as_bytes());
+    payload.bytes(entry.key.task.as_str().as_bytes());
+    payload.u64(version_number(entry.version));
+    payload.bytes(entry.alias.as_ref().map_or("", Alias::as_str).as_bytes());
+    payload.u64(version_number(entry.previous));
+    payload.u32(entry.heads);
+}
+
+fn read_history(payload: &mut FieldReader<'_>, generation: u64) -> Option<HistoryEntry> {
+    Some(HistoryEntry {
+        generation,
+        unix_seconds: payload.u64()?,
+        action: match payload.u8()? {
+            1 => Action::Install,
+            2 => Action::SetAlias,
+            3 => Action::RemoveAlias,
+            4 => Action::DeleteVersion,
+            _ => return None,
+        },
+        key: TaskKey { tenant: payload.text()?.parse().ok()?, task: payload.text()?.parse().ok()? },
+        version: Version::new(payload.u64()?),
+        alias: match payload.text()? {
+            "" => None,
+            alias => Some(alias.parse().ok()?),
+        },
+        previous: Version::new(payload.u64()?),
+        heads: payload.u32()?,
+    })
+}
+
+/// 0 stands for no version.
+fn version_number(version: Option<Version>) -> u64 {
+    version.map_or(0, Version::number)
+}

@@ -1,0 +1,150 @@
+//! `weights.safetensors` of a head: bytes to arrays under hard caps, and back.
+
+use std::sync::Arc;
+
+use engine::{Head, MAX_LABELS};
+use safetensors::tensor::{Dtype, TensorView};
+
+use crate::safetensors_guard::{ElementType, TensorIndex, TensorLimits, WeightsError};
+
+/// The largest `weights.safetensors` of a head, in bytes.
+pub const MAX_WEIGHTS_BYTES: usize = 64 << 20;
+
+const HEAD_LIMITS: TensorLimits = TensorLimits { header_bytes: 64 << 10, tensors: 16 };
+
+/// The numbers of a head, widened to `f32`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tensors {
+    /// Row-major `[outputs, hidden]`.
+    pub weight: Arc<[f32]>,
+    /// `[outputs]`.
+    pub bias: Arc<[f32]>,
+    /// `[embedding]`.
+    pub task_embedding: Option<Arc<[f32]>>,
+}
+
+/// The sizes of the encoder a head must fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EncoderWidths {
+    /// Width of the encoder's output: columns of `weight`.
+    pub hidden: usize,
+    /// Width of its word embeddings: length of `task_embedding`. Equal to `hidden` for most encoders.
+    pub embedding: usize,
+}
+
+impl Tensors {
+    /// The numbers of `head`, shared with it.
+    #[must_use]
+    pub fn of_head(head: &Head) -> Self {
+        let parts = head.parts();
+        Self {
+            weight: Arc::clone(&parts.weight),
+            bias: Arc::clone(&parts.bias),
+            task_embedding: parts.task_embedding.clone(),
+        }
+    }
+
+    /// Parses the bytes of a head's `weights.safetensors`: exactly the tensors `weight [outputs, hidden]`,
+    /// `bias [outputs]` and optionally `task_embedding [embedding]`, in F32, F16 or BF16, every number finite.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, naming the tensor.
+    pub fn parse(bytes: &[u8], widths: EncoderWidths) -> Result<Self, WeightsError> {
+        if bytes.len() > MAX_WEIGHTS_BYTES {
+            return Err(WeightsError::FileTooLarge { bytes: bytes.len(), limit: MAX_WEIGHTS_BYTES });
+        }
+        let index = TensorIndex::of_bytes(bytes, &HEAD_LIMITS)?;
+        for entry in index.entries() {
+            if !["weight", "bias", "task_embedding"].contains(&entry.name.as_str()) {
+                return Err(WeightsError::UnknownTensor { name: entry.name.clone() });
+            }
+        }
+        let bias = numbers(bytes, &index, "bias")?.ok_or(WeightsError::MissingTensor { name: "bias" })?;
+        let outputs = bias.len();
+        if outputs == 0 || outputs > MAX_LABELS {
+            return Err(WeightsError::Outputs { outputs });
+        }
+        check_shape(&index, "bias", &[outputs])?;
+        check_shape(&index, "weight", &[outputs, widths.hidden])?;
+        check_shape(&index, "task_embedding", &[widths.embedding])?;
+        let weight = numbers(bytes, &index, "weight")?.ok_or(WeightsError::MissingTensor { name: "weight" })?;
+        Ok(Self { weight, bias, task_embedding: numbers(bytes, &index, "task_embedding")? })
+    }
+
+    /// The bytes of `weights.safetensors` in F32: equal tensors give equal bytes.
+    ///
+    /// # Errors
+    /// [`WeightsError::Unwritable`] if `weight` is no multiple of `bias`.
+    pub fn to_safetensors(&self) -> Result<Vec<u8>, WeightsError> {
+        let outputs = self.bias.len();
+        let hidden = self.weight.len().checked_div(outputs).unwrap_or(0);
+        let mut arrays = vec![
+            ("bias", vec![outputs], little_endian(&self.bias)),
+            ("weight", vec![outputs, hidden], little_endian(&self.weight)),
+        ];
+        if let Some(task_embedding) = &self.task_embedding {
+            arrays.push(("task_embedding", vec![task_embedding.len()], little_endian(task_embedding)));
+        }
+        let unwritable = |error: safetensors::SafeTensorError| WeightsError::Unwritable(error.to_string());
+        let views = arrays
+            .iter()
+            .map(|(name, shape, data)| Ok((*name, TensorView::new(Dtype::F32, shape.clone(), data)?)))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(unwritable)?;
+        safetensors::serialize(views, None).map_err(unwritable)
+    }
+}
+
+/// `numbers` as little-endian F32.
+pub(crate) fn little_endian(numbers: &[f32]) -> Vec<u8> {
+    numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
+}
+
+fn check_shape(index: &TensorIndex, name: &'static str, expected: &[usize]) -> Result<(), WeightsError> {
+    match index.entry(name) {
+        Some(entry) if entry.shape != expected => {
+            Err(WeightsError::Shape { name: name.to_owned(), found: entry.shape.clone(), expected: expected.to_vec() })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn numbers(bytes: &[u8], index: &TensorIndex, name: &'static str) -> Result<Option<Arc<[f32]>>, WeightsError> {
+    let Some(entry) = index.entry(name) else { return Ok(None) };
+    let data = index.data(bytes, entry);
+    let numbers: Arc<[f32]> = match entry.element {
+        ElementType::F32 => data.chunks_exact(4).map(|four| f32::from_le_bytes(array(four))).collect(),
+        ElementType::F16 => data.chunks_exact(2).map(|two| widen_f16(u16::from_le_bytes(array(two)))).collect(),
+        ElementType::BF16 => data.chunks_exact(2).map(|two| widen_bf16(u16::from_le_bytes(array(two)))).collect(),
+        element => return Err(WeightsError::Element { name: entry.name.clone(), found: element.as_str() }),
+    };
+    match numbers.iter().position(|number| !number.is_finite()) {
+        Some(index) => Err(WeightsError::NotFinite { name, index }),
+        None => Ok(Some(numbers)),
+    }
+}
+
+fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    bytes.try_into().unwrap_or([0; N])
+}
+
+/// The `f32` equal to the half-precision number with these bits.
+#[must_use]
+pub fn widen_f16(bits: u16) -> f32 {
+    let sign = u32::from(bits & 0x8000) << 16;
+    let exponent = u32::from(bits >> 10 & 0x1f);
+    let fraction = u32::from(bits & 0x3ff);
+    let magnitude = match exponent {
+        // Zero and subnormal numbers: the fraction counts steps of 2^-24, exactly representable.
+        0 => return f32::from_bits((fraction as f32 * 2_f32.powi(-24)).to_bits() | sign),
+        31 => 0x7f80_0000 | fraction << 13,
+        _ => (exponent + 112) << 23 | fraction << 13,
+    };
+    f32::from_bits(sign | magnitude)
+}
+
+/// The `f32` equal to the bfloat16 number with these bits.
+#[must_use]
+pub fn widen_bf16(bits: u16) -> f32 {
+    f32::from_bits(u32::from(bits) << 16)
+}
