@@ -21,8 +21,8 @@ lint: setup ## format, clippy, documentation, contract and dependency rules
 bench: build ## latency, rows per second and padding waste of the starter encoder, by length
 	target/release/headwater-server bench --bundle registry/starter $(ARGS)
 
-parity: setup ## tokenizer and full-size encoder against a live `transformers` (makes .venv)
-	@sh deploy/parity.sh
+parity: build ## tokenizer and full-size encoder against a live `transformers` (makes .venv)
+	@sh deploy/parity.sh $(ARGS)
 
 build: setup ## the two programs, in release
 	@cargo build --release -p server -p cli

@@ -60,8 +60,10 @@ def read(reply, question):
     if "spans" in reply:
         found = [f"{span['text']} ({span['label']})" for span in reply["spans"]]
         return ", ".join(found) or "none", ", ".join(f"{span['score']:.2f}" for span in reply["spans"])
-    best = max(reply["labels"], key=lambda label: label["score"])
-    return best["label"], f"{best['score']:.2f}"
+    labels = [label for label in reply["labels"] if label.get("above_threshold", True)]
+    labels.sort(key=lambda label: -label["score"])
+    shown = labels if "above_threshold" in reply["labels"][0] else labels[:1]
+    return ", ".join(label["label"] for label in shown) or "none", ", ".join(f"{label['score']:.2f}" for label in shown)
 
 
 def shown(question):
@@ -77,5 +79,9 @@ def table(rows):
     others = sum(widths) - widths[2] + 2 * (len(widths) - 1)
     widths[2] = min(widths[2], max(24, shutil.get_terminal_size((160, 24)).columns - others))
     lines = [HEADINGS, ["-" * width for width in widths], *rows]
-    cut = lambda cell, width: cell if len(cell) <= width else cell[: width - 1] + "…"
-    return "\n".join("  ".join(cut(cell, width).ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
+    return "\n".join("  ".join(map(fitted, line, widths)).rstrip() for line in lines)
+
+
+def fitted(cell, width):
+    """The cell in exactly this width."""
+    return cell.ljust(width) if len(cell) <= width else cell[: width - 1] + "…"
