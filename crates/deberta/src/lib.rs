@@ -1,1 +1,29 @@
-//! The DeBERTa encoder.
+//! The DeBERTa v2 and v3 encoder on libtorch, and its tokenizer: the engine's `Model` and `Tokenizer`.
+//!
+//! A batch goes through `model`: `fit` checks the rows, `packing` lays them out, `embeddings` makes the input, `encoder`
+//! runs its `layer`s of `attention` and feed-forward, `pooler` and `heads` read the result.
+
+mod model;
+mod fit;
+mod packing;
+mod embeddings;
+mod encoder;
+mod layer;
+mod attention;
+mod relative_position;
+mod convolution;
+mod pooler;
+mod heads;
+mod linear;
+mod activation;
+mod loading;
+mod weights;
+mod config;
+mod precision;
+mod device;
+mod error;
+
+pub use device::Device;
+pub use error::LoadError;
+pub use model::{Deberta, LoadOptions, load};
+pub use precision::Precision;

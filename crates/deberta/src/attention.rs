@@ -1,0 +1,158 @@
+//! Disentangled self-attention: content to content, content to position, position to content.
+
+use tch::{TchError, Tensor};
+
+use crate::error::LoadError;
+use crate::linear::Linear;
+use crate::loading::Loading;
+use crate::packing::{Group, Packing};
+use crate::relative_position::{Diagonals, PositionTables, Shape};
+
+/// The attention of one layer up to the mixed values; its output projection belongs to the layer.
+#[derive(Debug)]
+pub(crate) struct Attention {
+    /// Queries, keys and values in one product, `[3 * hidden, hidden]`; the queries carry the score's scale.
+    queries_keys_values: Linear,
+    /// The first third of the same memory.
+    queries: Linear,
+    /// The other two thirds.
+    keys_values: Linear,
+    positions: Option<PositionTables>,
+    heads: i64,
+    head_size: i64,
+}
+
+impl Attention {
+    /// Loads layer `layer`'s attention. `relative_rows` are the (normalised) relative embeddings, `[2 * span, hidden]`.
+    pub(crate) fn load(
+        loading: &mut Loading<'_>,
+        layer: &str,
+        relative_rows: Option<&Tensor>,
+        diagonals: Option<&Diagonals>,
+    ) -> Result<Self, LoadError> {
+        let (config, placement) = (loading.config, loading.placement);
+        let (hidden, heads, head_size) = (config.hidden, config.heads, config.head_size);
+        let scale = 1.0 / config.score_scale();
+        let name = |projection: &str| format!("{layer}.attention.self.{projection}");
+        let scaled = |(weight, bias): (Tensor, Tensor)| -> Result<(Tensor, Tensor), TchError> {
+            Ok((weight.f_mul_scalar(scale)?, bias.f_mul_scalar(scale)?))
+        };
+        let query = scaled(loading.plain(&name("query_proj"), hidden, hidden)?)?;
+        let key = loading.plain(&name("key_proj"), hidden, hidden)?;
+        let value = loading.plain(&name("value_proj"), hidden, hidden)?;
+
+        let positions = match (config.relative, relative_rows, diagonals) {
+            (Some(relative), Some(rows), Some(diagonals)) => {
+                let projected = |projection: &(Tensor, Tensor)| -> Result<Tensor, TchError> {
+                    let all_heads = rows.f_linear(&projection.0, Some(&projection.1))?; // [2 * span, hidden]
+                    let by_head = all_heads.f_view([-1, heads, head_size])?;
+                    placement.place(&by_head.f_permute([1, 2, 0])?) // [heads, head_size, 2 * span]
+                };
+                let keys = match (config.content_to_position, relative.shared) {
+                    (false, _) => None,
+                    (true, true) => Some(projected(&key)?),
+                    (true, false) => Some(projected(&loading.plain(&name("pos_key_proj"), hidden, hidden)?)?),
+                };
+                let queries = match (config.position_to_content, relative.shared) {
+                    (false, _) => None,
+                    (true, true) => Some(projected(&query)?),
+                    (true, false) => {
+                        let own = scaled(loading.plain(&name("pos_query_proj"), hidden, hidden)?)?;
+                        Some(projected(&own)?)
+                    }
+                };
+                Some(PositionTables::new(keys, queries, diagonals)?)
+            }
+            _ => None,
+        };
+
+        let weight = Tensor::f_cat(&[&query.0, &key.0, &value.0], 0)?;
+        let bias = Tensor::f_cat(&[&query.1, &key.1, &value.1], 0)?;
+        let queries_keys_values = Linear::new(&weight, Some(&bias), placement)?;
+        let queries = queries_keys_values.outputs(0, hidden)?;
+        let keys_values = queries_keys_values.outputs(hidden, 2 * hidden)?;
+        Ok(Self { queries_keys_values, queries, keys_values, positions, heads, head_size })
+    }
+
+    /// Makes the position tables serve other `diagonals`.
+    pub(crate) fn extend(&mut self, diagonals: &Diagonals) -> Result<(), TchError> {
+        self.positions.as_mut().map_or(Ok(()), |positions| positions.extend(diagonals))
+    }
+
+    /// Every token's mixed values: `[tokens, hidden]` to `[tokens, hidden]`.
+    pub(crate) fn forward(&self, input: &Tensor, packing: &Packing, reach: i64) -> Result<Tensor, TchError> {
+        let projected = self.queries_keys_values.forward(input)?; // [tokens, 3 * hidden]
+        let mixed = packing.groups.iter().map(|group| self.mix(&projected, *group, reach));
+        joined(mixed.collect::<Result<_, _>>()?)
+    }
+
+    /// The mixed values of every row's first token only: `[tokens, hidden]` to `[rows, hidden]`, for
+    /// `first` = the first tokens of `input`, `[rows, hidden]`.
+    pub(crate) fn forward_first(
+        &self,
+        input: &Tensor,
+        first: &Tensor,
+        packing: &Packing,
+        reach: i64,
+    ) -> Result<Tensor, TchError> {
+        let queries = self.queries.forward(first)?; // [rows, hidden]
+        let keys_values = self.keys_values.forward(input)?; // [tokens, 2 * hidden]
+        let mixed = packing.groups.iter().map(|group| self.mix_first(&queries, &keys_values, *group, reach));
+        joined(mixed.collect::<Result<_, _>>()?)
+    }
+
+    fn mix(&self, projected: &Tensor, group: Group, reach: i64) -> Result<Tensor, TchError> {
+        let (heads, head_size) = (self.heads, self.head_size);
+        let projected = group.of(projected)?;
+        let by_token = projected.f_view([group.tokens(), 3, heads, head_size])?;
+        let by_row = projected.f_view([group.rows, group.length, 3, heads, head_size])?;
+        let part = |index: i64| by_row.f_select(2, index)?.f_permute([0, 2, 1, 3]); // [rows, heads, length, head_size]
+        let head_major = |index: i64| by_token.f_select(1, index)?.f_permute([1, 0, 2]); // [heads, tokens, head_size]
+        let scores = match &self.positions {
+            Some(positions) => positions.scores(&head_major(0)?, &head_major(1)?, self.shape(group, reach))?,
+            None => None,
+        };
+        self.attend(&part(0)?, &part(1)?, &part(2)?, scores)
+    }
+
+    fn mix_first(&self, queries: &Tensor, keys_values: &Tensor, group: Group, reach: i64) -> Result<Tensor, TchError> {
+        let (heads, head_size) = (self.heads, self.head_size);
+        let queries = queries.f_narrow(0, group.first_row, group.rows)?.f_view([group.rows, heads, 1, head_size])?;
+        let by_row = group.of(keys_values)?.f_view([group.rows, group.length, 2, heads, head_size])?;
+        let part = |index: i64| by_row.f_select(2, index)?.f_permute([0, 2, 1, 3]); // [rows, heads, length, head_size]
+        let keys = part(0)?;
+        let scores = match &self.positions {
+            Some(positions) => positions.first_scores(&queries, &keys, self.shape(group, reach))?,
+            None => None,
+        };
+        self.attend(&queries, &keys, &part(1)?, scores)
+    }
+
+    /// Softmax over content plus position scores, times the values: `[rows * queries, hidden]`.
+    fn attend(
+        &self,
+        queries: &Tensor,
+        keys: &Tensor,
+        values: &Tensor,
+        scores: Option<Tensor>,
+    ) -> Result<Tensor, TchError> {
+        let mixed = Tensor::f_scaled_dot_product_attention(queries, keys, values, scores, 0.0, false, 1.0, false)?;
+        mixed.f_permute([0, 2, 1, 3])?.f_reshape([-1, self.heads * self.head_size])
+    }
+
+    fn shape(&self, group: Group, reach: i64) -> Shape {
+        Shape { rows: group.rows, heads: self.heads, length: group.length, reach }
+    }
+}
+
+/// The groups' parts end to end; a single group costs no copy.
+fn joined(mut parts: Vec<Tensor>) -> Result<Tensor, TchError> {
+    match parts.pop() {
+        Some(only) if parts.is_empty() => Ok(only),
+        Some(last) => {
+            parts.push(last);
+            Tensor::f_cat(&parts, 0)
+        }
+        None => Err(TchError::Shape("a batch without rows has no attention".to_owned())),
+    }
+}

@@ -1,0 +1,35 @@
+//! The pooler: what sequence heads read, a dense layer over each row's first token. In fp32 in every mode.
+
+use tch::{Kind, TchError, Tensor};
+
+use crate::activation::Activation;
+use crate::error::LoadError;
+use crate::linear::Linear;
+use crate::loading::Loading;
+use crate::precision::Placement;
+
+/// The dense layer and its activation.
+#[derive(Debug)]
+pub(crate) struct Pooler {
+    dense: Linear,
+    activation: Activation,
+}
+
+impl Pooler {
+    /// The pooler, if the weights hold one: bare encoders and token classifiers do without.
+    pub(crate) fn load(loading: &mut Loading<'_>) -> Result<Option<Self>, LoadError> {
+        if !loading.weights.has("pooler.dense.weight") && !loading.weights.has("pooler.dense.bias") {
+            return Ok(None);
+        }
+        let hidden = loading.config.hidden;
+        let (weight, bias) = loading.plain("pooler.dense", hidden, hidden)?;
+        let exact = Placement { kind: Kind::Float, ..loading.placement };
+        let dense = Linear::new(&weight, Some(&bias), exact)?;
+        Ok(Some(Self { dense, activation: loading.config.pooler_activation }))
+    }
+
+    /// `[rows, hidden]` in fp32 to `[rows, hidden]` in fp32.
+    pub(crate) fn forward(&self, first: &Tensor) -> Result<Tensor, TchError> {
+        self.activation.apply(self.dense.forward(first)?)
+    }
+}

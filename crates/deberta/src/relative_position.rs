@@ -1,0 +1,183 @@
+//! Relative positions: which row of the table a distance uses, and each layer's projections of those rows.
+//!
+//! A score's position terms depend on the distance alone, so they lie on diagonals. A table here has one column a
+//! diagonal, in the order in which a skewed view of the product reads them: no index tensor, no gather.
+
+use tch::{TchError, Tensor};
+
+use crate::config::Relative;
+
+/// Reaches are multiples of this: longer rows than before make the tables grow rarely.
+const REACH_STEP: i64 = 256;
+
+/// The row of `rel_embeddings` for a distance of `query - key` positions.
+///
+/// The arithmetic follows the reference operation by operation, in its types: fp32 where it has fp32.
+pub(crate) fn slot(relative: &Relative, distance: i64) -> i64 {
+    let bucket = if relative.buckets > 0 { bucket(relative, distance) } else { distance };
+    bucket.saturating_add(relative.span).clamp(0, 2 * relative.span - 1)
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "the reference rounds here too; every distance in use is below 2^24"
+)]
+fn bucket(relative: &Relative, distance: i64) -> i64 {
+    let mid = relative.buckets / 2;
+    let magnitude = if -mid < distance && distance < mid { mid - 1 } else { distance.abs() };
+    if magnitude <= mid {
+        return distance;
+    }
+    let quotient = (magnitude as f32 / mid as f32).ln();
+    let whole = (((relative.max_distance - 1) as f64 / mid as f64) as f32).ln();
+    let logarithmic = (quotient / whole * (mid - 1) as f32).ceil() + mid as f32;
+    (logarithmic * distance.signum() as f32) as i64
+}
+
+/// Which slots the columns of a layer's tables hold, for all rows up to `reach` tokens.
+#[derive(Debug)]
+pub(crate) struct Diagonals {
+    /// The longest row the tables serve.
+    pub(crate) reach: i64,
+    /// Slot of distance `reach - 1 - t` at column `t`.
+    descending: Tensor,
+    /// Slot of distance `t - (reach - 1)` at column `t`.
+    ascending: Tensor,
+}
+
+impl Diagonals {
+    /// The columns for rows of up to at least `tokens` tokens.
+    pub(crate) fn reaching(relative: &Relative, tokens: i64, device: tch::Device) -> Result<Self, TchError> {
+        let reach = (tokens + REACH_STEP - 1) / REACH_STEP * REACH_STEP;
+        let ascending: Vec<i64> = (1 - reach..reach).map(|distance| slot(relative, distance)).collect();
+        let descending: Vec<i64> = ascending.iter().rev().copied().collect();
+        Ok(Self {
+            reach,
+            descending: Tensor::f_from_slice(&descending)?.f_to_device(device)?,
+            ascending: Tensor::f_from_slice(&ascending)?.f_to_device(device)?,
+        })
+    }
+}
+
+/// One layer's projections of the relative embeddings.
+#[derive(Debug)]
+pub(crate) struct PositionTables {
+    content_to_position: Option<Table>,
+    position_to_content: Option<Table>,
+}
+
+/// The projections in one direction.
+#[derive(Debug)]
+struct Table {
+    /// `[heads, head_size, 2 * span]`, a column a slot.
+    by_slot: Tensor,
+    /// `[heads, head_size, 2 * reach - 1]`, a column a diagonal.
+    by_diagonal: Tensor,
+}
+
+impl PositionTables {
+    /// Tables from projections `[heads, head_size, 2 * span]`; those of the queries carry the score's scale already.
+    pub(crate) fn new(keys: Option<Tensor>, queries: Option<Tensor>, diagonals: &Diagonals) -> Result<Self, TchError> {
+        let table = |by_slot: Option<Tensor>, slots: &Tensor| -> Result<Option<Table>, TchError> {
+            let Some(by_slot) = by_slot else { return Ok(None) };
+            let by_diagonal = by_slot.f_index_select(2, slots)?;
+            Ok(Some(Table { by_slot, by_diagonal }))
+        };
+        Ok(Self {
+            content_to_position: table(keys, &diagonals.descending)?,
+            position_to_content: table(queries, &diagonals.ascending)?,
+        })
+    }
+
+    /// Makes the tables serve other `diagonals`.
+    pub(crate) fn extend(&mut self, diagonals: &Diagonals) -> Result<(), TchError> {
+        let directions = [
+            (&mut self.content_to_position, &diagonals.descending),
+            (&mut self.position_to_content, &diagonals.ascending),
+        ];
+        for (table, slots) in directions {
+            if let Some(table) = table {
+                table.by_diagonal = table.by_slot.f_index_select(2, slots)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The position terms of the scores of `rows` rows of `length` tokens, `[rows, heads, length, length]`.
+    ///
+    /// `queries` (scaled) and `keys` are head-major, `[heads, rows * length, head_size]`.
+    pub(crate) fn scores(&self, queries: &Tensor, keys: &Tensor, group: Shape) -> Result<Option<Tensor>, TchError> {
+        let content_to_position = self.content_to_position.as_ref().map(|table| {
+            // Element [i, j] reads column length-1-i+j, which holds distance i-j.
+            table.skewed(queries, group, |width| [width - 1, 1])
+        });
+        let position_to_content = self.position_to_content.as_ref().map(|table| {
+            // Element [i, j] reads row j and column length-1+i-j, which holds distance i-j.
+            table.skewed(keys, group, |width| [1, width - 1])
+        });
+        match (content_to_position.transpose()?, position_to_content.transpose()?) {
+            (Some(one), Some(other)) => one.f_add(&other).map(Some),
+            (one, other) => Ok(one.or(other)),
+        }
+    }
+
+    /// The position terms of the scores of every row's first token, `[rows, heads, 1, length]`.
+    ///
+    /// `queries` (scaled) are `[rows, heads, 1, head_size]`, `keys` `[rows, heads, length, head_size]`.
+    pub(crate) fn first_scores(
+        &self,
+        queries: &Tensor,
+        keys: &Tensor,
+        group: Shape,
+    ) -> Result<Option<Tensor>, TchError> {
+        let Shape { length, reach, .. } = group;
+        let mut terms = None;
+        if let Some(table) = &self.content_to_position {
+            // Column reach-1+j holds distance -j.
+            let diagonals = table.by_diagonal.f_narrow(2, reach - 1, length)?;
+            let by_head = queries.f_squeeze_dim(2)?.f_permute([1, 0, 2])?; // [heads, rows, head_size]
+            let product = by_head.f_bmm(&diagonals)?; // [heads, rows, length]
+            terms = Some(product.f_permute([1, 0, 2])?);
+        }
+        if let Some(table) = &self.position_to_content {
+            // Column reach-1-j holds distance -j.
+            let diagonals = table.by_diagonal.f_narrow(2, reach - length, length)?.f_flip([2])?;
+            let product = keys.f_mul(&diagonals.f_transpose(1, 2)?)?; // [rows, heads, length, head_size]
+            let term = product.f_sum_dim_intlist([-1i64].as_slice(), false, None)?; // [rows, heads, length]
+            terms = Some(match terms {
+                Some(other) => term.f_add(&other)?,
+                None => term,
+            });
+        }
+        terms.map(|terms| terms.f_unsqueeze(2)).transpose()
+    }
+}
+
+/// What a table needs to know of a group of rows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
+    pub(crate) rows: i64,
+    pub(crate) heads: i64,
+    pub(crate) length: i64,
+    pub(crate) reach: i64,
+}
+
+impl Table {
+    /// The product of `content` with the group's diagonals, seen so that `[i, j]` of a row is its pair's term.
+    fn skewed(&self, content: &Tensor, group: Shape, strides: fn(i64) -> [i64; 2]) -> Result<Tensor, TchError> {
+        let Shape { rows, heads, length, reach } = group;
+        let width = 2 * length - 1;
+        let diagonals = self.by_diagonal.f_narrow(2, reach - length, width)?;
+        let product = content.f_bmm(&diagonals)?; // [heads, rows * length, width]
+        let [per_query, per_key] = strides(width);
+        product.f_as_strided(
+            [rows, heads, length, length],
+            [length * width, rows * length * width, per_query, per_key],
+            length - 1,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;
