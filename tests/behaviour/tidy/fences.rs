@@ -19,8 +19,8 @@ const ANYWHERE: [&str; 5] = ["serde", "serde_json", "sha2", "thiserror", "tracin
 
 /// Foreign crates and the ones of ours that may name them.
 const FENCED: &[(&str, &[&str])] = &[
-    ("prost", &["api"]),
-    ("prost-types", &["api"]),
+    ("prost", &["api", "server"]),
+    ("prost-types", &["api", "server"]),
     ("protox", &["api"]),
     ("tonic-prost", &["api"]),
     ("tonic-prost-build", &["api"]),
