@@ -20,16 +20,14 @@ import tour
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = ROOT / "target/release"
 BUNDLE = ROOT / "registry/starter"
+ADDRESS = "http://127.0.0.1:50051"
 READY_S = 120
 
 
 def main():
-    address = os.environ.setdefault("HEADWATER_ADDR", "http://127.0.0.1:50051")
+    address = os.environ.setdefault("HEADWATER_ADDR", ADDRESS)
     data = Path(os.environ.get("HEADWATER_DATA", ROOT / ".data"))
-    if not (BUNDLE / "bundle.toml").exists():
-        sys.exit(f"{BUNDLE} holds no bundle: it has no bundle.toml")
-    listen = urlsplit(address).netloc
-    check_free(listen)
+    listen = free_address(address)
     data.mkdir(parents=True, exist_ok=True)
     server = Server(["serve", "--bundle", str(BUNDLE), "--data", str(data), "--listen", listen, *sys.argv[1:]])
     with server:
@@ -37,7 +35,8 @@ def main():
             tour.show(PROGRAMS / "headwater", server.is_running)
         if server.is_running():
             print(f"\nServing on {listen}; ask in another terminal, for instance:", flush=True)
-            print(f"  {os.path.relpath(PROGRAMS / 'headwater')} classify ag_news 'Oil prices fell again on Monday.'")
+            client = os.path.relpath(PROGRAMS / "headwater") + ("" if address == ADDRESS else f" --addr {address}")
+            print(f"  {client} classify ag_news 'Oil prices fell again on Monday.'")
             print("Ctrl-C stops it.", flush=True)
         code = server.wait()
     if code != 0:
@@ -45,16 +44,20 @@ def main():
     print("\nStopped.")
 
 
-def check_free(listen):
-    host, _, port = listen.rpartition(":")
-    if not host or not port.isdigit():
-        sys.exit(f"HEADWATER_ADDR must look like http://127.0.0.1:50051, not {os.environ['HEADWATER_ADDR']}")
-    with socket.socket(socket.AF_INET6 if "[" in host else socket.AF_INET) as probe:
+def free_address(url):
+    """Host and port of `url` as numbers, once nothing else listens there."""
+    parts = urlsplit(url)
+    try:
+        family, _, _, _, place = socket.getaddrinfo(parts.hostname, parts.port, type=socket.SOCK_STREAM)[0]
+    except (OSError, ValueError) as error:
+        sys.exit(f"HEADWATER_ADDR must look like {ADDRESS}, not {url} ({error})")
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host.strip("[]"), int(port)))
+            probe.bind(place)
         except OSError as error:
-            sys.exit(f"cannot listen on {listen}: {error.strerror}; `make run PORT=50052` takes another port")
+            sys.exit(f"cannot listen on {parts.netloc}: {error.strerror}; `make run PORT=50052` takes another port")
+    return f"[{place[0]}]:{place[1]}" if family == socket.AF_INET6 else f"{place[0]}:{place[1]}"
 
 
 def wait_until_serving(server):
