@@ -14,8 +14,7 @@ QUESTIONS = [
     (
         "mctest/mc500",
         {
-            "text": "Sam was hungry, so he went to the kitchen and made a sandwich.",
-            "text_pair": "What did Sam make?",
+            "text": "Sam was hungry, so he went to the kitchen and made a sandwich. What did Sam make?",
             "choices": ["a sandwich", "a boat", "a phone call", "his bed"],
         },
     ),
