@@ -1,1 +1,27 @@
-//! The process.
+//! The serving process: from a socket to the engine and back, and from a change to the disk and the live table.
+//!
+//! [`serve`] takes everything it needs as arguments: the parts, a listener, and a future that ends when it should stop.
+
+mod edge;
+mod deadline;
+mod listener;
+mod serving;
+mod classifier;
+mod classify_stream;
+mod catalog;
+mod heads;
+mod upload;
+mod download;
+mod install;
+mod tenants;
+mod from_proto;
+mod to_proto;
+mod status;
+mod registry_status;
+mod changes;
+mod boot;
+mod health;
+mod metrics;
+mod serve;
+
+pub use serve::{Ended, Parts, ServeError, Settings, serve};

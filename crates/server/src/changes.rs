@@ -1,0 +1,158 @@
+//! The single writer: every change is durable first, then visible, then acknowledged.
+
+use std::sync::Arc;
+
+use engine::{Alias, Engine, LiveTask, ModelInfo, ServedHead, TaskKey};
+use registry::{Change, Committed, Digest, Installed, Registry, RegistryError, StoredTask};
+use tokio::sync::{mpsc, oneshot};
+use tonic::Status;
+use tracing::{info, warn};
+
+use crate::status;
+
+/// Jobs that may wait for the writer; one more is refused.
+const MAX_WAITING: usize = 64;
+
+type Job = Box<dyn FnOnce(&mut Writer) + Send>;
+
+/// The way to the writer's thread.
+#[derive(Debug, Clone)]
+pub(crate) struct Changes {
+    jobs: mpsc::Sender<Job>,
+}
+
+/// Owns the registry, and alone alters the live table.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    registry: Registry,
+    engine: Arc<Engine>,
+    encoder: Digest,
+}
+
+impl Changes {
+    /// Starts the writer on a thread of its own; the thread ends when the last handle is gone.
+    pub(crate) fn start(writer: Writer) -> std::io::Result<(Self, std::thread::JoinHandle<Writer>)> {
+        let (jobs, mut waiting) = mpsc::channel::<Job>(MAX_WAITING);
+        let work = move || {
+            let mut writer = writer;
+            while let Some(job) = waiting.blocking_recv() {
+                job(&mut writer);
+            }
+            writer
+        };
+        let thread = std::thread::Builder::new().name("registry".into()).spawn(work)?;
+        Ok((Self { jobs }, thread))
+    }
+
+    /// Runs `job` on the writer's thread, after the jobs before it.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Writer) -> T + Send + 'static,
+    ) -> Result<T, Status> {
+        let (reply, answer) = oneshot::channel();
+        let job = Box::new(move |writer: &mut Writer| {
+            // A caller who has left finds the change in the registry all the same.
+            let _ = reply.send(job(writer));
+        });
+        self.jobs.try_send(job).map_err(|_| status::too_many_changes())?;
+        answer.await.map_err(|_| status::internal("the registry failed", "the writer's thread has ended"))
+    }
+}
+
+impl Writer {
+    pub(crate) fn new(registry: Registry, engine: Arc<Engine>, encoder: Digest) -> Self {
+        Self { registry, engine, encoder }
+    }
+
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    pub(crate) fn encoder(&self) -> Digest {
+        self.encoder
+    }
+
+    /// Durable first, then visible.
+    pub(crate) fn apply(&mut self, change: Change) -> Result<Committed, RegistryError> {
+        let committed = self.registry.commit(change)?;
+        for (key, task) in &committed.tasks {
+            self.publish(key, task.as_deref());
+        }
+        Ok(committed)
+    }
+
+    /// Serves everything stored. Returns how many versions do not fit the encoder.
+    pub(crate) fn publish_all(&self) -> usize {
+        self.registry.tasks().map(|(key, task)| self.publish(key, Some(task))).sum()
+    }
+
+    /// Why a stored version cannot be served, if it cannot.
+    pub(crate) fn misfit(&self, installed: &Installed) -> Option<String> {
+        let info = self.engine.info()?;
+        misfit(installed, self.encoder, info)
+    }
+
+    /// Writes what is outstanding and lets the data directory go.
+    pub(crate) fn close(self) -> Result<(), RegistryError> {
+        let generation = self.registry.generation();
+        self.registry.close()?;
+        info!(generation, "registry closed");
+        Ok(())
+    }
+
+    fn publish(&self, key: &TaskKey, task: Option<&StoredTask>) -> usize {
+        let live = self.engine.live();
+        let Some(task) = task else {
+            live.withdraw(key);
+            return 0;
+        };
+        let mut misfits = 0;
+        let mut versions = std::collections::BTreeMap::new();
+        for (version, installed) in &task.versions {
+            match self.misfit(installed) {
+                None => drop(versions.insert(*version, Arc::new(served(installed)))),
+                Some(reason) => {
+                    misfits += 1;
+                    warn!(task = %key.task, %version, %reason, "head does not fit");
+                }
+            }
+        }
+        if versions.is_empty() {
+            live.withdraw(key);
+            return misfits;
+        }
+        let names_served = |(_, version): &(&Alias, &engine::Version)| versions.contains_key(version);
+        let aliases =
+            task.aliases.iter().filter(names_served).map(|(alias, version)| (alias.clone(), *version)).collect();
+        live.publish(LiveTask { key: key.clone(), versions, aliases, generation: task.generation });
+        misfits
+    }
+}
+
+fn misfit(installed: &Installed, encoder: Digest, info: &ModelInfo) -> Option<String> {
+    let head = &installed.head;
+    let embedding = head.parts().task_embedding.as_ref().map(|embedding| embedding.len());
+    if installed.encoder != encoder && !installed.forced {
+        Some(format!("it was trained on encoder {}", installed.encoder))
+    } else if head.hidden() != info.hidden {
+        Some(format!("its weight is {} wide, the encoder {}", head.hidden(), info.hidden))
+    } else if embedding.is_some_and(|width| width != info.embedding) {
+        Some(format!("its task embedding is not {} wide", info.embedding))
+    } else if !info.has_pooler && !head.kind().reads_tokens() {
+        Some("it needs a pooler and the encoder has none".to_owned())
+    } else {
+        None
+    }
+}
+
+fn served(installed: &Installed) -> ServedHead {
+    ServedHead {
+        key: installed.key.clone(),
+        version: installed.version,
+        digest: installed.digest.to_string(),
+        encoder_digest: installed.encoder.to_string(),
+        forced: installed.forced,
+        created_unix_seconds: installed.created_unix_seconds,
+        head: Arc::clone(&installed.head),
+    }
+}

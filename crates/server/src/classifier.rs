@@ -1,0 +1,97 @@
+//! ClassifierService: texts in, answers of heads out.
+
+use std::sync::Arc;
+
+use api::v1;
+use api::v1::classifier_service_server::ClassifierService;
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::serving::Serving;
+use crate::{classify_stream, from_proto, status, to_proto};
+
+/// The service.
+#[derive(Debug, Clone)]
+pub(crate) struct Classifier {
+    pub(crate) serving: Arc<Serving>,
+}
+
+#[tonic::async_trait]
+impl ClassifierService for Classifier {
+    type ClassifyStreamStream = ReceiverStream<Result<v1::ClassifyStreamResponse, Status>>;
+    type ClassifyTasksStreamStream = ReceiverStream<Result<v1::ClassifyTasksStreamResponse, Status>>;
+
+    async fn classify(&self, request: Request<v1::ClassifyRequest>) -> Result<Response<v1::ClassifyResponse>, Status> {
+        let received = Instant::now();
+        self.serving.check_open()?;
+        let deadline = from_proto::deadline(request.extensions());
+        let (ask, wanted) = from_proto::classify(request.into_inner(), deadline)?;
+        let answer = self.serving.engine().classify(ask).await.map_err(status::of_engine)?;
+        Ok(Response::new(to_proto::classify(&answer, wanted, received)))
+    }
+
+    async fn classify_stream(
+        &self,
+        request: Request<Streaming<v1::ClassifyStreamRequest>>,
+    ) -> Result<Response<Self::ClassifyStreamStream>, Status> {
+        self.serving.check_open()?;
+        let deadline = from_proto::deadline(request.extensions());
+        let responses = classify_stream::start(Arc::clone(&self.serving), request.into_inner(), deadline);
+        Ok(Response::new(ReceiverStream::new(responses)))
+    }
+
+    async fn classify_tasks(
+        &self,
+        _: Request<v1::ClassifyTasksRequest>,
+    ) -> Result<Response<v1::ClassifyTasksResponse>, Status> {
+        Err(status::unimplemented("ClassifyTasks"))
+    }
+
+    async fn classify_tasks_stream(
+        &self,
+        _: Request<v1::ClassifyTasksStreamRequest>,
+    ) -> Result<Response<Self::ClassifyTasksStreamStream>, Status> {
+        Err(status::unimplemented("ClassifyTasksStream"))
+    }
+
+    async fn zero_shot(&self, _: Request<v1::ZeroShotRequest>) -> Result<Response<v1::ZeroShotResponse>, Status> {
+        Err(status::unimplemented("ZeroShot"))
+    }
+
+    async fn score(&self, _: Request<v1::ScoreRequest>) -> Result<Response<v1::ScoreResponse>, Status> {
+        Err(status::unimplemented("Score"))
+    }
+
+    async fn compare(&self, _: Request<v1::CompareRequest>) -> Result<Response<v1::CompareResponse>, Status> {
+        Err(status::unimplemented("Compare"))
+    }
+
+    async fn embed(&self, request: Request<v1::EmbedRequest>) -> Result<Response<v1::EmbedResponse>, Status> {
+        let received = Instant::now();
+        self.serving.check_open()?;
+        let deadline = from_proto::deadline(request.extensions());
+        let ask = from_proto::embed(request.into_inner(), deadline)?;
+        let engine = self.serving.engine();
+        let embedding = engine.embed(ask).await.map_err(status::of_engine)?;
+        let encoder = engine.info().map_or("", |info| &info.encoder_digest);
+        Ok(Response::new(to_proto::embed(embedding, encoder, received)))
+    }
+
+    async fn tokenize(&self, request: Request<v1::TokenizeRequest>) -> Result<Response<v1::TokenizeResponse>, Status> {
+        let received = Instant::now();
+        self.serving.check_open()?;
+        let deadline = from_proto::deadline(request.extensions());
+        let (inputs, reading) = from_proto::tokenize(request.into_inner(), deadline)?;
+        let engine = self.serving.engine();
+        let tokenized = engine.tokenize(inputs, reading).await.map_err(status::of_engine)?;
+        let piece = |id| engine.piece(id);
+        let timing = engine::Timing { tokenize: received.elapsed(), ..engine::Timing::default() };
+        Ok(Response::new(v1::TokenizeResponse {
+            inputs: tokenized.iter().map(|input| to_proto::tokenized(input, &piece)).collect(),
+            encoder_digest: engine.info().map_or_else(String::new, |info| info.encoder_digest.clone()),
+            max_tokens: engine.max_tokens() as u32,
+            timings: Some(to_proto::timings(std::iter::once(timing), received)),
+        }))
+    }
+}

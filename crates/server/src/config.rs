@@ -1,0 +1,160 @@
+//! The options of `serve`, as flags or environment variables, and the typed parts they become.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use deberta::{Device, FastTokenizer, LoadOptions, Precision};
+use engine::{EngineParts, Limits, Model, ModelError, Tokenizer};
+use registry::{Bundle, Digest, OpenOptions};
+use server::{Parts, Settings};
+
+/// Folder of the data directory that holds the registry.
+pub(crate) const REGISTRY_FOLDER: &str = "registry";
+/// Folder of the data directory that holds the imported bundle.
+pub(crate) const BUNDLE_FOLDER: &str = "bundle";
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Serve an encoder and its heads over gRPC.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Serve {
+    /// Folder for everything that must survive: installed heads, and the bundle that `import` writes
+    #[arg(long, env = "HEADWATER_DATA", value_name = "DIR")]
+    data: PathBuf,
+    /// Bundle whose encoder is served and whose heads are taken in [default: what `import` wrote into the data folder]
+    #[arg(long, env = "HEADWATER_BUNDLE", value_name = "DIR")]
+    bundle: Option<PathBuf>,
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, env = "HEADWATER_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:50051")]
+    pub(crate) listen: SocketAddr,
+    /// Address for metrics over HTTP [default: none]
+    #[arg(long, env = "HEADWATER_METRICS", value_name = "ADDR")]
+    pub(crate) metrics: Option<SocketAddr>,
+    /// Where the encoder runs: cpu, or cuda:0 with a PyTorch that has CUDA
+    #[arg(long, env = "HEADWATER_DEVICE", default_value = "cpu")]
+    device: Device,
+    /// Element type of the encoder: fp32 is exact; bf16 and, on a GPU, fp16 are faster and move logits by about 1e-2
+    #[arg(long, env = "HEADWATER_DTYPE", default_value = "fp32")]
+    dtype: Precision,
+    /// Threads of the encoder on the CPU; 0 is one for each core
+    #[arg(long, env = "HEADWATER_THREADS", value_name = "N", default_value_t = 0)]
+    threads: usize,
+    /// Threads that turn text into ids
+    #[arg(long, env = "HEADWATER_TOKENIZER_THREADS", value_name = "N", default_value_t = 2)]
+    tokenizer_threads: usize,
+    /// Longest sequence in tokens, special tokens included [default: the tokenizer's own limit]
+    #[arg(long, env = "HEADWATER_MAX_TOKENS", value_name = "N")]
+    max_tokens: Option<usize>,
+    /// Tokens of one batch; a longer row runs alone
+    #[arg(long, env = "HEADWATER_BATCH_TOKENS", value_name = "N", default_value_t = 1_024)]
+    batch_tokens: usize,
+    /// Rows of one batch
+    #[arg(long, env = "HEADWATER_BATCH_ROWS", value_name = "N", default_value_t = 128)]
+    batch_rows: usize,
+    /// Inputs of one call
+    #[arg(long, env = "HEADWATER_MAX_INPUTS", value_name = "N", default_value_t = 256)]
+    max_inputs: usize,
+    /// Bytes of one text
+    #[arg(long, env = "HEADWATER_MAX_TEXT_BYTES", value_name = "BYTES", default_value_t = 64 << 10)]
+    max_text_bytes: usize,
+    /// Choices of one input
+    #[arg(long, env = "HEADWATER_MAX_CHOICES", value_name = "N", default_value_t = 64)]
+    max_choices: usize,
+    /// Rows admitted and not yet answered; more are refused
+    #[arg(long, env = "HEADWATER_MAX_IN_FLIGHT_ROWS", value_name = "N", default_value_t = 4_096)]
+    max_in_flight_rows: usize,
+    /// Bytes of text admitted and not yet answered; more are refused
+    #[arg(long, env = "HEADWATER_MAX_IN_FLIGHT_BYTES", value_name = "BYTES", default_value_t = 64 << 20)]
+    max_in_flight_bytes: usize,
+    /// Connections at the same time; further ones wait
+    #[arg(long, env = "HEADWATER_MAX_CONNECTIONS", value_name = "N", default_value_t = 512)]
+    max_connections: usize,
+    /// Bytes of one message
+    #[arg(long, env = "HEADWATER_MAX_MESSAGE_BYTES", value_name = "BYTES", default_value_t = 4 << 20)]
+    max_message_bytes: usize,
+    /// Seconds that calls in flight may take to end once the server stops
+    #[arg(long, env = "HEADWATER_DRAIN_SECONDS", value_name = "S", default_value_t = 20)]
+    drain_seconds: u64,
+    /// Do not let clients ask for the contract
+    #[arg(long, env = "HEADWATER_NO_REFLECTION")]
+    no_reflection: bool,
+    /// Keep heads on a network file system, whose locks and syncs may not hold
+    #[arg(long, env = "HEADWATER_ALLOW_NETWORK_FILE_SYSTEM")]
+    allow_network_file_system: bool,
+    /// Start empty where no record of the installed heads can be read; an operator's decision
+    #[arg(long, env = "HEADWATER_ACCEPT_LOSS")]
+    accept_loss: bool,
+    /// Print the resolved options and end
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+impl Serve {
+    /// Opens what can be opened before a port is taken: the bundle, its digest, its tokenizer. The encoder itself is
+    /// loaded by the worker.
+    pub(crate) fn into_parts(self, metrics: Option<tokio::net::TcpListener>) -> Result<Parts, Failure> {
+        let bundle_dir = self.bundle.unwrap_or_else(|| self.data.join(BUNDLE_FOLDER));
+        let bundle = Bundle::open(&bundle_dir)?;
+        let encoder_dir = bundle.encoder_dir();
+        let encoder = bundle.encoder_digest()?;
+        let tokenizer = FastTokenizer::open(&encoder_dir, self.max_tokens)?;
+        let limits = Limits {
+            max_inputs: self.max_inputs,
+            max_text_bytes: self.max_text_bytes,
+            max_choices: self.max_choices,
+            max_in_flight_rows: self.max_in_flight_rows,
+            max_in_flight_bytes: self.max_in_flight_bytes,
+            batch_tokens: self.batch_tokens,
+            batch_rows: self.batch_rows,
+            tokenizer_threads: self.tokenizer_threads.max(1),
+        };
+        let options = LoadOptions {
+            encoder_digest: encoder.to_string(),
+            device: self.device,
+            precision: self.dtype,
+            threads: self.threads,
+        };
+        Ok(Parts {
+            engine: EngineParts {
+                factory: Box::new(move || {
+                    let model = deberta::load(&encoder_dir, options.clone());
+                    let model = model.map_err(|error| ModelError::Load(error.to_string()))?;
+                    Ok(Box::new(model) as Box<dyn Model>)
+                }),
+                tokenizer: Arc::new(tokenizer) as Arc<dyn Tokenizer>,
+                limits,
+            },
+            encoder,
+            registry_dir: self.data.join(REGISTRY_FOLDER),
+            registry_options: OpenOptions {
+                accept_loss: self.accept_loss,
+                allow_network_file_system: self.allow_network_file_system,
+                ..OpenOptions::SERVER
+            },
+            bundle: Some(bundle),
+            settings: Settings {
+                max_connections: self.max_connections,
+                max_message_bytes: self.max_message_bytes,
+                drain: Duration::from_secs(self.drain_seconds),
+                reflection: !self.no_reflection,
+                metrics,
+            },
+        })
+    }
+}
+
+/// The digest of the encoder in a bundle, for those who write manifests by hand.
+#[derive(Debug, Args)]
+pub(crate) struct DigestOf {
+    /// The bundle
+    pub(crate) bundle: PathBuf,
+}
+
+impl DigestOf {
+    pub(crate) fn run(&self) -> Result<Digest, Failure> {
+        Ok(Bundle::open(&self.bundle)?.encoder_digest()?)
+    }
+}

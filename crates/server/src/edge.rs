@@ -1,0 +1,70 @@
+//! What surrounds every call: its deadline, containment of panics, and codes that name the right side's fault.
+
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tokio::time::{Instant, timeout_at};
+use tonic::Status;
+use tonic::body::Body;
+use tonic::service::Routes;
+use tower::ServiceExt;
+
+use crate::deadline;
+use crate::metrics::Metrics;
+use crate::status;
+
+/// All services behind one door.
+#[derive(Debug, Clone)]
+pub(crate) struct Edge {
+    routes: Routes,
+    metrics: Arc<Metrics>,
+}
+
+impl Edge {
+    pub(crate) fn new(routes: Routes, metrics: Arc<Metrics>) -> Self {
+        Self { routes: routes.prepare(), metrics }
+    }
+
+    /// Answers one call. Nothing that a handler does ends the connection.
+    pub(crate) async fn answer(self, mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        let _call = self.metrics.call_started();
+        let deadline = match deadline::parse(request.headers(), Instant::now()) {
+            Ok(deadline) => deadline,
+            Err(deadline::MalformedTimeout) => return Ok(self.refused(status::malformed_timeout())),
+        };
+        deadline::strip(request.headers_mut());
+        if let Some(deadline) = deadline {
+            request.extensions_mut().insert(deadline);
+        }
+        let handled = AssertUnwindSafe(self.routes.clone().oneshot(request.map(Body::new))).catch_unwind();
+        let handled = match deadline {
+            Some(deadline) => match timeout_at(deadline.0, handled).await {
+                Ok(handled) => handled,
+                Err(_) => return Ok(self.refused(status::deadline_exceeded())),
+            },
+            None => handled.await,
+        };
+        let response = match handled {
+            Ok(Ok(response)) => response,
+            Ok(Err(never)) => match never {},
+            Err(_) => return Ok(self.refused(status::internal("internal error", "a handler panicked"))),
+        };
+        Ok(match Status::from_header_map(response.headers()) {
+            Some(refusal) if refusal.code() != tonic::Code::Ok => self.refused(status::correct_transport(refusal)),
+            _ => response,
+        })
+    }
+
+    pub(crate) fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
+    }
+
+    fn refused(&self, status: Status) -> Response<Body> {
+        self.metrics.count_refusal(status.code());
+        status.into_http()
+    }
+}

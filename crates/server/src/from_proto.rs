@@ -1,0 +1,142 @@
+//! Messages to asks. Empty, oversized and malformed input ends here or in the engine's own checks.
+
+use api::v1;
+use engine::{
+    Ask, EmbedAsk, HeadKind, Input, Mode, NameError, Reading, Selector, TaskKey, TaskName, TenantName, Truncation,
+    VectorKind,
+};
+use tonic::{Extensions, Status};
+
+use crate::deadline::Deadline;
+use crate::status::{invalid_field, of_name, unimplemented};
+
+/// The options of a call, as far as this side of the engine needs them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    pub(crate) logits: bool,
+    pub(crate) top_k: Option<usize>,
+    pub(crate) whole_words: bool,
+}
+
+/// A task inside the caller's tenant.
+pub(crate) fn task_key(field: &str, task: &str) -> Result<TaskKey, Status> {
+    let task: TaskName = task.parse().map_err(|error: NameError| of_name(field, &error))?;
+    Ok(TaskKey { tenant: TenantName::default_tenant(), task })
+}
+
+/// A version number, an alias, or nothing for `live`.
+pub(crate) fn selector(version: &str) -> Result<Selector, Status> {
+    version.parse().map_err(|error: NameError| of_name("version", &error))
+}
+
+/// The caller's deadline, if it has one.
+pub(crate) fn deadline(extensions: &Extensions) -> Option<tokio::time::Instant> {
+    extensions.get::<Deadline>().map(|deadline| deadline.0)
+}
+
+/// One task and its inputs.
+pub(crate) fn classify(
+    request: v1::ClassifyRequest,
+    deadline: Option<tokio::time::Instant>,
+) -> Result<(Ask, Wanted), Status> {
+    let options = request.options.unwrap_or_default();
+    let wanted = wanted(&options)?;
+    let ask = Ask {
+        key: task_key("task", &request.task)?,
+        selector: selector(&request.version)?,
+        inputs: request.inputs.into_iter().map(input).collect(),
+        mode: mode(options.mode)?,
+        reading: Reading { deadline, ..reading("options.", options.truncation, options.max_tokens)? },
+    };
+    Ok((ask, wanted))
+}
+
+/// Texts whose vectors are wanted.
+pub(crate) fn embed(request: v1::EmbedRequest, deadline: Option<tokio::time::Instant>) -> Result<EmbedAsk, Status> {
+    let task = match (request.task.as_str(), request.version.as_str()) {
+        ("", "") => None,
+        ("", _) => return Err(invalid_field("version", "a version without a task")),
+        (task, version) => Some((task_key("task", task)?, selector(version)?)),
+    };
+    let kind = match v1::VectorKind::try_from(request.vector) {
+        Ok(v1::VectorKind::Unspecified | v1::VectorKind::Pooled) => VectorKind::Pooled,
+        Ok(v1::VectorKind::Cls) => VectorKind::Cls,
+        Err(_) => return Err(unknown_number("vector", request.vector)),
+    };
+    Ok(EmbedAsk {
+        inputs: request.inputs.into_iter().map(input).collect(),
+        task,
+        kind,
+        reading: Reading { deadline, ..reading("", request.truncation, request.max_tokens)? },
+    })
+}
+
+/// Inputs whose tokens are wanted.
+pub(crate) fn tokenize(
+    request: v1::TokenizeRequest,
+    deadline: Option<tokio::time::Instant>,
+) -> Result<(Vec<Input>, Reading), Status> {
+    let reading = Reading { deadline, ..reading("", request.truncation, request.max_tokens)? };
+    Ok((request.inputs.into_iter().map(input).collect(), reading))
+}
+
+/// A kind of task.
+pub(crate) fn kind(field: &str, number: i32) -> Result<HeadKind, Status> {
+    match v1::TaskKind::try_from(number) {
+        Ok(v1::TaskKind::Classification) => Ok(HeadKind::Classification),
+        Ok(v1::TaskKind::MultiLabel) => Ok(HeadKind::MultiLabel),
+        Ok(v1::TaskKind::Regression) => Ok(HeadKind::Regression),
+        Ok(v1::TaskKind::MultipleChoice) => Ok(HeadKind::MultipleChoice),
+        Ok(v1::TaskKind::TokenClassification) => Ok(HeadKind::TokenClassification),
+        Ok(v1::TaskKind::Reward) => Ok(HeadKind::Reward),
+        Ok(v1::TaskKind::Unspecified) | Err(_) => Err(unknown_number(field, number)),
+    }
+}
+
+fn input(input: v1::Input) -> Input {
+    Input {
+        text: (!input.text.is_empty()).then_some(input.text),
+        text_pair: input.text_pair,
+        choices: input.choices,
+        tokens: input.tokens,
+    }
+}
+
+fn wanted(options: &v1::ClassifyOptions) -> Result<Wanted, Status> {
+    let whole_words = match v1::SpanGrouping::try_from(options.spans) {
+        Ok(v1::SpanGrouping::Unspecified | v1::SpanGrouping::Entities) => false,
+        Ok(v1::SpanGrouping::Words) => true,
+        Err(_) => return Err(unknown_number("options.spans", options.spans)),
+    };
+    if v1::Aggregation::try_from(options.aggregation).is_err() {
+        return Err(unknown_number("options.aggregation", options.aggregation));
+    }
+    if options.top_k == Some(0) {
+        return Err(invalid_field("options.top_k", "must be at least 1"));
+    }
+    Ok(Wanted { logits: options.logits, top_k: options.top_k.map(|k| k as usize), whole_words })
+}
+
+fn mode(number: i32) -> Result<Option<Mode>, Status> {
+    match v1::Mode::try_from(number) {
+        Ok(v1::Mode::Unspecified) => Ok(None),
+        Ok(v1::Mode::Exact) => Ok(Some(Mode::Exact)),
+        Ok(v1::Mode::Shared) => Ok(Some(Mode::Shared)),
+        Err(_) => Err(unknown_number("options.mode", number)),
+    }
+}
+
+fn reading(path: &str, truncation: i32, max_tokens: Option<u32>) -> Result<Reading, Status> {
+    let field = format!("{path}truncation");
+    let truncation = match v1::Truncation::try_from(truncation) {
+        Ok(v1::Truncation::Unspecified | v1::Truncation::Cut) => Truncation::Cut,
+        Ok(v1::Truncation::Refuse) => Truncation::Refuse,
+        Ok(v1::Truncation::Windows) => return Err(unimplemented("reading a text in windows")),
+        Err(_) => return Err(unknown_number(&field, truncation)),
+    };
+    Ok(Reading { truncation, max_tokens: max_tokens.map(|tokens| tokens as usize), deadline: None })
+}
+
+fn unknown_number(field: &str, number: i32) -> Status {
+    invalid_field(field, &format!("{number} is not a value of this enum"))
+}

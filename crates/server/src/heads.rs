@@ -1,0 +1,223 @@
+//! HeadService: the life of a head.
+
+use std::sync::Arc;
+
+use api::v1;
+use api::v1::head_service_server::HeadService;
+use api::v1::set_alias_request::Change as AliasChange;
+use engine::{Alias, NameError, TaskKey, Version};
+use registry::{Change, Committed, StoredTask};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::changes::Writer;
+use crate::serving::Serving;
+use crate::{download, from_proto, install, status, to_proto, upload};
+
+/// The service.
+#[derive(Debug, Clone)]
+pub(crate) struct Heads {
+    pub(crate) serving: Arc<Serving>,
+}
+
+#[tonic::async_trait]
+impl HeadService for Heads {
+    type ExportHeadStream = ReceiverStream<Result<v1::ExportHeadResponse, Status>>;
+    type FitHeadStream = ReceiverStream<Result<v1::FitHeadResponse, Status>>;
+    type EvaluateHeadStream = ReceiverStream<Result<v1::EvaluateHeadResponse, Status>>;
+
+    async fn install_head(
+        &self,
+        request: Request<Streaming<v1::InstallHeadRequest>>,
+    ) -> Result<Response<v1::InstallHeadResponse>, Status> {
+        self.serving.check_open()?;
+        let (header, folder) = upload::receive(request.into_inner()).await?;
+        install::install(&self.serving, header, folder).await.map(Response::new)
+    }
+
+    async fn list_versions(
+        &self,
+        request: Request<v1::ListVersionsRequest>,
+    ) -> Result<Response<v1::ListVersionsResponse>, Status> {
+        self.serving.check_open()?;
+        let key = from_proto::task_key("task", &request.get_ref().task)?;
+        let listed = self.serving.changes().run(move |writer| list_versions(writer, &key)).await?;
+        listed.map(Response::new).ok_or_else(|| status::not_found("no such task, version or alias"))
+    }
+
+    async fn set_alias(&self, request: Request<v1::SetAliasRequest>) -> Result<Response<v1::SetAliasResponse>, Status> {
+        self.serving.check_open()?;
+        let v1::SetAliasRequest { task, alias, change, expected_generation } = request.into_inner();
+        let key = from_proto::task_key("task", &task)?;
+        let alias = parse_alias(&alias)?;
+        let (change, version) = match change {
+            Some(AliasChange::Version(number)) => {
+                let version = parse_version(number)?;
+                (
+                    Change::SetAlias { key: key.clone(), alias: alias.clone(), version, expected_generation },
+                    Some(version),
+                )
+            }
+            Some(AliasChange::Remove(true)) => {
+                (Change::RemoveAlias { key: key.clone(), alias: alias.clone(), expected_generation }, None)
+            }
+            Some(AliasChange::Remove(false)) | None => {
+                return Err(status::invalid_field("change", "a version, or remove, is needed"));
+            }
+        };
+        let apply = move |writer: &mut Writer| {
+            if let Some(reason) = version.and_then(|version| unfit(writer, &key, version)) {
+                return Err(status::failed_precondition("HEAD_MISFIT", "version", &reason));
+            }
+            let previous = writer.registry().task(&key).and_then(|task| task.aliases.get(&alias).copied());
+            let committed = writer.apply(change).map_err(status::of_registry)?;
+            Ok((previous, committed, writer.registry().task(&key).map_or(0, |task| task.generation)))
+        };
+        let (previous, committed, generation) = self.serving.changes().run(apply).await??;
+        Ok(Response::new(v1::SetAliasResponse {
+            version: version.map(Version::number),
+            previous_version: previous.map(Version::number),
+            generation: generation_of(&committed, generation),
+        }))
+    }
+
+    async fn delete_version(
+        &self,
+        request: Request<v1::DeleteVersionRequest>,
+    ) -> Result<Response<v1::DeleteVersionResponse>, Status> {
+        self.serving.check_open()?;
+        let v1::DeleteVersionRequest { task, version, expected_generation } = request.into_inner();
+        let key = from_proto::task_key("task", &task)?;
+        let version = parse_version(version)?;
+        let apply = move |writer: &mut Writer| {
+            let actual = writer.registry().task(&key).map_or(0, |task| task.generation);
+            match expected_generation {
+                Some(expected) if expected != actual => {
+                    Err(registry::RegistryError::WrongGeneration { expected, actual })
+                }
+                Some(_) | None => writer.apply(Change::DeleteVersion { key, version, with_aliases: false }),
+            }
+        };
+        let committed = self.serving.changes().run(apply).await?.map_err(status::of_registry)?;
+        Ok(Response::new(v1::DeleteVersionResponse { generation: committed.generation }))
+    }
+
+    async fn export_head(
+        &self,
+        request: Request<v1::ExportHeadRequest>,
+    ) -> Result<Response<Self::ExportHeadStream>, Status> {
+        self.serving.check_open()?;
+        let request = request.into_inner();
+        let key = from_proto::task_key("task", &request.task)?;
+        let selector = from_proto::selector(&request.version)?;
+        match v1::ExportFormat::try_from(request.format) {
+            Ok(v1::ExportFormat::Unspecified | v1::ExportFormat::HeadFolder) => {}
+            Ok(v1::ExportFormat::Transformers) => {
+                return Err(status::unimplemented("export in the transformers format"));
+            }
+            Err(_) => return Err(status::invalid_field("format", "not a value of this enum")),
+        }
+        let export = move |writer: &mut Writer| {
+            let installed = writer.registry().task(&key).and_then(|task| task.resolve(&selector)).cloned();
+            let installed = installed.ok_or_else(|| status::not_found("no such task, version or alias"))?;
+            let folder = writer.registry().export_head(&key, installed.version).map_err(status::of_registry)?;
+            Ok::<_, Status>((installed, folder))
+        };
+        let (installed, folder) = self.serving.changes().run(export).await??;
+        Ok(Response::new(ReceiverStream::new(download::send(&installed, folder))))
+    }
+
+    async fn rollback(&self, _: Request<v1::RollbackRequest>) -> Result<Response<v1::RollbackResponse>, Status> {
+        Err(status::unimplemented("Rollback"))
+    }
+
+    async fn set_traffic(&self, _: Request<v1::SetTrafficRequest>) -> Result<Response<v1::SetTrafficResponse>, Status> {
+        Err(status::unimplemented("SetTraffic"))
+    }
+
+    async fn update_metadata(
+        &self,
+        _: Request<v1::UpdateMetadataRequest>,
+    ) -> Result<Response<v1::UpdateMetadataResponse>, Status> {
+        Err(status::unimplemented("UpdateMetadata"))
+    }
+
+    async fn fit_head(
+        &self,
+        _: Request<Streaming<v1::FitHeadRequest>>,
+    ) -> Result<Response<Self::FitHeadStream>, Status> {
+        Err(status::unimplemented("FitHead"))
+    }
+
+    async fn evaluate_head(
+        &self,
+        _: Request<Streaming<v1::EvaluateHeadRequest>>,
+    ) -> Result<Response<Self::EvaluateHeadStream>, Status> {
+        Err(status::unimplemented("EvaluateHead"))
+    }
+}
+
+fn parse_alias(alias: &str) -> Result<Alias, Status> {
+    if alias.is_empty() {
+        return Ok(Alias::live());
+    }
+    alias.parse().map_err(|error: NameError| status::of_name("alias", &error))
+}
+
+fn parse_version(number: u64) -> Result<Version, Status> {
+    Version::new(number).ok_or_else(|| status::invalid_field("version", "a version is a whole number from 1 up"))
+}
+
+/// Why a stored version cannot be named by an alias, if it cannot.
+fn unfit(writer: &Writer, key: &TaskKey, version: Version) -> Option<String> {
+    let task = writer.registry().task(key)?;
+    if task.damaged.contains(&version) {
+        return Some("the stored head is damaged".to_owned());
+    }
+    writer.misfit(task.versions.get(&version)?)
+}
+
+/// The generation a change left a task at.
+pub(crate) fn generation_of(committed: &Committed, unchanged: u64) -> u64 {
+    if committed.changed { committed.generation } else { unchanged }
+}
+
+fn list_versions(writer: &Writer, key: &TaskKey) -> Option<v1::ListVersionsResponse> {
+    let task: &StoredTask = writer.registry().task(key)?;
+    let damaged = task.damaged.iter().map(|version| v1::HeadVersion {
+        version: version.number(),
+        state: v1::VersionState::Damaged.into(),
+        state_reason: "its stored bytes are damaged".to_owned(),
+        ..v1::HeadVersion::default()
+    });
+    let stored = task.versions.values().map(|installed| {
+        let head = &installed.head;
+        let parts = head.parts();
+        let misfit = writer.misfit(installed);
+        let numbers = parts.weight.len() + parts.bias.len() + parts.task_embedding.as_ref().map_or(0, |z| z.len());
+        let state = if misfit.is_none() { v1::VersionState::Serving } else { v1::VersionState::Unfit };
+        let installed_at = prost_types::Timestamp { seconds: installed.created_unix_seconds.cast_signed(), nanos: 0 };
+        v1::HeadVersion {
+            version: installed.version.number(),
+            state: state.into(),
+            state_reason: misfit.unwrap_or_default(),
+            head_digest: installed.digest.to_string(),
+            encoder_digest: installed.encoder.to_string(),
+            encoder_forced: installed.forced,
+            kind: to_proto::kind(head.kind()).into(),
+            outputs: head.outputs() as u32,
+            weight_bytes: (numbers * size_of::<f32>()) as u64,
+            installed_at: Some(installed_at),
+            source: parts.about.source.clone(),
+            metrics: to_proto::metrics(head),
+        }
+    });
+    let mut versions: Vec<_> = damaged.chain(stored).collect();
+    versions.sort_by_key(|version| std::cmp::Reverse(version.version));
+    Some(v1::ListVersionsResponse {
+        versions,
+        aliases: to_proto::aliases(task.aliases.iter()),
+        traffic: None,
+        generation: task.generation,
+    })
+}

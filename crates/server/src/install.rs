@@ -1,0 +1,94 @@
+//! A received head folder becomes a version: parsed, tried on the encoder, made durable, served.
+
+use std::sync::Arc;
+
+use api::v1;
+use engine::{Alias, Head, HeadParts, Version};
+use registry::{Change, EncoderWidths, HeadFolder, Install};
+use tonic::Status;
+
+use crate::changes::Writer;
+use crate::heads::generation_of;
+use crate::serving::Serving;
+use crate::{from_proto, status};
+
+pub(crate) async fn install(
+    serving: &Serving,
+    header: v1::InstallHeader,
+    folder: HeadFolder,
+) -> Result<v1::InstallHeadResponse, Status> {
+    let engine = serving.engine();
+    let info = engine.info().ok_or_else(|| status::of_engine(engine::EngineError::Starting))?;
+    let widths = EncoderWidths { hidden: info.hidden, embedding: info.embedding };
+    let (manifest, head) = folder.parse(widths).map_err(status::of_registry)?;
+    let head = relabelled(head, header.labels)?;
+    let key = match header.task.as_str() {
+        "" => from_proto::task_key("head.toml", manifest.task.as_str())?,
+        task => from_proto::task_key("header.task", task)?,
+    };
+    let version = match header.version {
+        Some(number) => {
+            Some(Version::new(number).ok_or_else(|| status::invalid_field("header.version", "versions count from 1"))?)
+        }
+        None => None,
+    };
+    let forced = manifest.encoder.to_string() != info.encoder_digest;
+    if forced && !header.force_encoder {
+        let message = format!(
+            "the head was trained on encoder {}, this server runs {}: force_encoder installs it all the same",
+            manifest.encoder, info.encoder_digest
+        );
+        return Err(status::failed_precondition("OTHER_ENCODER", "head", &message));
+    }
+    if let Some(expected) = &header.expected_digest {
+        let found = HeadFolder::of_head(&key.task, &head, manifest.encoder).map_err(status::of_registry)?;
+        let found = registry::Digest::of(&found.head_toml).to_string();
+        if *expected != found {
+            return Err(status::digest_mismatch(&format!("the head's digest is {found}")));
+        }
+    }
+    let mut warnings = Vec::new();
+    if head.parts().labels.first().is_some_and(|label| label == "LABEL_0") {
+        warnings.push("the labels have no names: they are called LABEL_0, LABEL_1, …".to_owned());
+    }
+    if forced {
+        warnings.push("the head was trained on another encoder: its answers may mean nothing here".to_owned());
+    }
+    let head = Arc::new(head);
+    engine.try_head(Arc::clone(&head)).await.map_err(status::of_engine)?;
+    let make_live = header.make_live;
+    let apply = move |writer: &mut Writer| {
+        let is_first = writer.registry().task(&key).is_none();
+        let aliases = if make_live || is_first { vec![Alias::live()] } else { Vec::new() };
+        let install = Install { key: key.clone(), version, head, encoder: manifest.encoder, forced, aliases };
+        let newest = writer.registry().task(&key).and_then(|task| task.last_version);
+        let committed = writer.apply(Change::Install(install))?;
+        let task = writer.registry().task(&key).cloned();
+        Ok((newest, committed, task))
+    };
+    let (newest, committed, task) = serving.changes().run(apply).await?.map_err(status::of_registry)?;
+    let installed = committed
+        .installed
+        .first()
+        .ok_or_else(|| status::internal("the registry failed", "an install without a version"))?;
+    let live = task.as_ref().and_then(|task| task.aliases.get(&Alias::live()).copied());
+    Ok(v1::InstallHeadResponse {
+        task: installed.key.task.to_string(),
+        version: installed.version.number(),
+        head_digest: installed.digest.to_string(),
+        already_installed: newest.is_some_and(|newest| installed.version <= newest),
+        live: live == Some(installed.version),
+        generation: generation_of(&committed, task.map_or(0, |task| task.generation)),
+        warnings,
+    })
+}
+
+/// The head with other names for its outputs, where the caller brings some.
+fn relabelled(head: Head, labels: Vec<String>) -> Result<Head, Status> {
+    if labels.is_empty() {
+        return Ok(head);
+    }
+    let parts = HeadParts { labels, ..head.parts().clone() };
+    Head::new(head.kind(), head.hidden(), parts)
+        .map_err(|error| status::invalid_field("header.labels", &error.to_string()))
+}

@@ -1,0 +1,40 @@
+//! `headwater-server`: serve, import, synth, bench, and the registry's tools.
+
+mod config;
+mod run;
+mod telemetry;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Serves hundreds of text classifiers from one resident DeBERTa encoder.
+#[derive(Debug, Parser)]
+#[command(name = "headwater-server", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(Box<config::Serve>),
+    /// Print the digest of a bundle's encoder
+    EncoderDigest(config::DigestOf),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    telemetry::start();
+    let done = match arguments.command {
+        Command::Serve(options) => run::run(*options),
+        Command::EncoderDigest(options) => options.run().map(|digest| telemetry::say(&digest.to_string())),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            telemetry::say_failure(error.as_ref());
+            ExitCode::FAILURE
+        }
+    }
+}

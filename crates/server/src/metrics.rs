@@ -1,0 +1,86 @@
+//! Every number the server publishes, in one place, in the Prometheus text format.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use engine::Engine;
+use tonic::Code;
+
+/// Numbers that the engine does not count itself.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    calls: AtomicU64,
+    calls_in_flight: AtomicU64,
+    connections: AtomicU64,
+    refusals: [AtomicU64; 17],
+}
+
+/// A number in flight; dropping it takes it off.
+#[derive(Debug)]
+pub(crate) struct InFlight<'a>(&'a AtomicU64);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Metrics {
+    /// A call has arrived; the guard stands for it until its response begins.
+    pub(crate) fn call_started(&self) -> InFlight<'_> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.calls_in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight(&self.calls_in_flight)
+    }
+
+    /// A connection is open as long as the guard lives.
+    pub(crate) fn connection_opened(&self) -> InFlight<'_> {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        InFlight(&self.connections)
+    }
+
+    /// A call ended with `code` and without a response.
+    pub(crate) fn count_refusal(&self, code: Code) {
+        if let Some(count) = self.refusals.get(code as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// All numbers as text.
+    pub(crate) fn render(&self, engine: &Engine) -> String {
+        let mut text = String::new();
+        let mut family = |name: &str, kind: &str, help: &str, value: u64| {
+            // Writing to a string cannot fail.
+            let _ = writeln!(
+                text,
+                "# HELP headwater_{name} {help}\n# TYPE headwater_{name} {kind}\nheadwater_{name} {value}"
+            );
+        };
+        let now = |number: &AtomicU64| number.load(Ordering::Relaxed);
+        let counters = engine.counters();
+        family("calls_total", "counter", "Calls that arrived.", now(&self.calls));
+        family("calls_in_flight", "gauge", "Calls whose response has not begun.", now(&self.calls_in_flight));
+        family("connections", "gauge", "Open connections.", now(&self.connections));
+        family("tasks", "gauge", "Tasks served.", engine.live().len() as u64);
+        family("rows_in_flight", "gauge", "Rows admitted and not yet answered.", engine.in_flight_rows() as u64);
+        family("rows_queued", "gauge", "Rows in line for the worker.", engine.queued_rows() as u64);
+        family("rows_total", "counter", "Rows the model answered.", counters.rows.value());
+        family("tokens_total", "counter", "Tokens of those rows.", counters.tokens.value());
+        family("batches_total", "counter", "Batches run.", counters.batches.value());
+        family("model_microseconds_total", "counter", "Time in the model.", counters.model_microseconds.value());
+        family("rows_failed_total", "counter", "Rows the model refused or failed.", counters.failed_rows.value());
+        family("rows_expired_total", "counter", "Rows dropped past their deadline.", counters.expired_rows.value());
+        family("rows_abandoned_total", "counter", "Rows whose caller had left.", counters.abandoned_rows.value());
+        family("asks_overloaded_total", "counter", "Asks refused for load.", counters.overloaded_asks.value());
+        family("worker_restarts_total", "counter", "Times the worker was rebuilt.", counters.worker_restarts.value());
+        let _ = writeln!(
+            text,
+            "# HELP headwater_refusals_total Calls refused, by code.\n# TYPE headwater_refusals_total counter"
+        );
+        for (code, count) in self.refusals.iter().enumerate().skip(1) {
+            let code = Code::from_i32(code as i32);
+            let _ = writeln!(text, "headwater_refusals_total{{code=\"{code:?}\"}} {}", now(count));
+        }
+        text
+    }
+}

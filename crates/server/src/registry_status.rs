@@ -1,0 +1,37 @@
+//! Errors of the registry to gRPC codes.
+
+use registry::RegistryError;
+use tonic::{Code, Status};
+
+use crate::status::{digest_mismatch, failed_precondition, internal, invalid_field, not_found, with_reason};
+
+pub(crate) fn of(error: RegistryError) -> Status {
+    let message = error.to_string();
+    match error {
+        RegistryError::UnknownTask { .. }
+        | RegistryError::UnknownVersion { .. }
+        | RegistryError::UnknownAlias { .. } => not_found("no such task, version or alias"),
+        RegistryError::AlreadyExists { .. } => with_reason(Code::AlreadyExists, &message, "VERSION_TAKEN", []),
+        RegistryError::CaseClash { .. } => invalid_field("task", &message),
+        RegistryError::AliasInUse { .. } => failed_precondition("ALIAS_IN_USE", "version", &message),
+        RegistryError::ReadOnly { .. } => {
+            failed_precondition("REGISTRY_READ_ONLY", "registry", "the registry is read-only: see the server's log")
+        }
+        RegistryError::WrongGeneration { actual, .. } => {
+            with_reason(Code::Aborted, &message, "WRONG_GENERATION", [("generation", actual.to_string())])
+        }
+        RegistryError::DiskFull { .. } => with_reason(Code::ResourceExhausted, "the disk is full", "DISK_FULL", []),
+        RegistryError::TooManyAliases { .. } => invalid_field("alias", &message),
+        RegistryError::Manifest(_) => invalid_field("head.toml", &message),
+        RegistryError::Weights(_) | RegistryError::Head(_) => invalid_field("weights.safetensors", &message),
+        RegistryError::WeightsDigest => digest_mismatch(&message),
+        RegistryError::Damaged { .. } => with_reason(Code::DataLoss, "the stored head is damaged", "DAMAGED", []),
+        RegistryError::RecordTooLarge { .. } => invalid_field("head.toml", &message),
+        RegistryError::Locked { .. }
+        | RegistryError::RecordsLost { .. }
+        | RegistryError::NetworkFileSystem { .. }
+        | RegistryError::Folder { .. }
+        | RegistryError::Store(_)
+        | RegistryError::Io { .. } => internal("the registry failed", &message),
+    }
+}

@@ -1,0 +1,222 @@
+//! One server from start to stop: listen, load, publish, serve, drain.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::v1::catalog_service_server::CatalogServiceServer;
+use api::v1::classifier_service_server::ClassifierServiceServer;
+use api::v1::head_service_server::HeadServiceServer;
+use api::v1::tenant_service_server::TenantServiceServer;
+use engine::{Engine, EngineParts, WorkerState};
+use registry::{Bundle, Digest, EncoderWidths, OpenOptions, Registry, RegistryError};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+use tonic::service::Routes;
+use tracing::{error, info, warn};
+
+use crate::boot::publish_all;
+use crate::catalog::Catalog;
+use crate::changes::{Changes, Writer};
+use crate::classifier::Classifier;
+use crate::edge::Edge;
+use crate::heads::Heads;
+use crate::health::Health;
+use crate::listener;
+use crate::metrics::Metrics;
+use crate::serving::{Phase, Serving};
+use crate::tenants::Tenants;
+
+/// What a server is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The engine's: model, tokenizer, limits.
+    pub engine: EngineParts,
+    /// Digest of the encoder that the engine's model will be.
+    pub encoder: Digest,
+    /// Where heads are kept.
+    pub registry_dir: PathBuf,
+    /// How to open that.
+    pub registry_options: OpenOptions,
+    /// Heads to take in where the registry has none for a task.
+    pub bundle: Option<Bundle>,
+    /// Everything else.
+    pub settings: Settings,
+}
+
+/// What an operator may choose.
+#[derive(Debug)]
+pub struct Settings {
+    /// Connections at the same time; further ones wait.
+    pub max_connections: usize,
+    /// Bytes of one message.
+    pub max_message_bytes: usize,
+    /// How long calls in flight may take to end once the server stops.
+    pub drain: Duration,
+    /// Whether clients may ask for the contract.
+    pub reflection: bool,
+    /// Where numbers are served over HTTP, if anywhere.
+    pub metrics: Option<TcpListener>,
+}
+
+/// How a server ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Every call in flight was answered.
+    Drained,
+    /// Some connections were still open when the drain time was over.
+    Cut {
+        /// How many.
+        connections: usize,
+    },
+}
+
+/// Why a server did not start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The registry did not open, or the bundle's heads did not go into it.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The encoder did not load, or its worker failed too often.
+    #[error("the inference worker is down: {0}")]
+    WorkerDown(String),
+    /// The system gave no thread.
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
+    /// The writer's thread ended by a panic.
+    #[error("the registry's thread ended unexpectedly")]
+    WriterLost,
+    /// Reflection cannot describe the contract.
+    #[error("the contract cannot be described")]
+    Reflection(#[source] tonic_reflection::server::Error),
+}
+
+/// Serves until `shutdown` ends, then drains. The listener answers from the first moment: health says NOT_SERVING and
+/// calls are UNAVAILABLE until the encoder is loaded and every head published.
+///
+/// # Errors
+/// [`ServeError`]; by then nothing is being served any more.
+pub async fn serve(
+    parts: Parts,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> Result<Ended, ServeError> {
+    let Parts { engine, encoder, registry_dir, registry_options, bundle, settings } = parts;
+    let opening = tokio::task::spawn_blocking(move || Registry::open(&registry_dir, &registry_options));
+    let registry = opening.await.map_err(|_| ServeError::WriterLost)??;
+    let engine = Arc::new(Engine::start(engine).map_err(ServeError::Thread)?);
+    let writer = Writer::new(registry, Arc::clone(&engine), encoder);
+    let (changes, writer_thread) = Changes::start(writer).map_err(ServeError::Thread)?;
+    let (phase, phases) = watch::channel(Phase::Starting);
+    let serving = Arc::new(Serving::new(Arc::clone(&engine), changes.clone(), phases));
+    let (reporter, health_service) = tonic_health::server::health_reporter();
+    let health = Health::new(reporter).await;
+    let mut routes = routes(&serving, settings.max_message_bytes).add_service(health_service);
+    if settings.reflection {
+        routes = add_reflection(routes)?;
+    }
+    let metrics = Arc::new(Metrics::default());
+    let (stop, stopped) = watch::channel(false);
+    if let Some(listener) = settings.metrics {
+        let until_stop = listener::until_true(stopped.clone());
+        tokio::spawn(listener::serve_metrics(listener, Arc::clone(&metrics), Arc::clone(&engine), until_stop));
+    }
+    let edge = Edge::new(routes, metrics);
+    let accepting = tokio::spawn(listener::accept(listener, edge, settings.max_connections, settings.drain, stopped));
+
+    let worker_state = engine.worker_state();
+    let mut shutdown = pin!(shutdown);
+    let life = async {
+        ready(worker_state.clone()).await?;
+        let widths = engine.info().map(|info| EncoderWidths { hidden: info.hidden, embedding: info.embedding });
+        let widths = widths.ok_or_else(|| ServeError::WorkerDown("the model said nothing of itself".to_owned()))?;
+        let publish = move |writer: &mut Writer| publish_all(writer, bundle.as_ref(), widths);
+        changes.run(publish).await.map_err(|_| ServeError::WriterLost)??;
+        phase.send_replace(Phase::Open);
+        follow(worker_state, &health).await
+    };
+    let life = tokio::select! {
+        failure = life => failure,
+        () = &mut shutdown => Ok(()),
+    };
+    if let Err(failure) = &life {
+        error!(%failure, "the server stops");
+    }
+
+    health.not_serving().await;
+    phase.send_replace(Phase::Draining);
+    info!(rows = engine.in_flight_rows(), "draining");
+    stop.send_replace(true);
+    let drain_end = Instant::now() + settings.drain;
+    engine.begin_drain();
+    // Watchers learn that the server goes, and only then their streams end.
+    let _ = timeout(settings.drain, engine.drained()).await;
+    health.end_watches().await;
+    let cut = accepting.await.unwrap_or_default();
+    if !engine.stop(drain_end.max(Instant::now() + Duration::from_millis(100))).await {
+        warn!("the inference worker did not end in time");
+    }
+    drop((serving, changes));
+    close_registry(writer_thread).await?;
+    life.map(|()| if cut == 0 { Ended::Drained } else { Ended::Cut { connections: cut } })
+}
+
+/// Returns once the worker has answered its warm-up row.
+async fn ready(mut state: watch::Receiver<WorkerState>) -> Result<(), ServeError> {
+    match state.wait_for(|state| *state != WorkerState::Starting).await.as_deref() {
+        Ok(WorkerState::Ready) => Ok(()),
+        Ok(WorkerState::Down(reason)) => Err(ServeError::WorkerDown(reason.clone())),
+        Ok(WorkerState::Starting) | Err(_) => Err(ServeError::WorkerDown("it ended while loading".to_owned())),
+    }
+}
+
+/// Tells health what the worker is doing; ends when the worker is down for good.
+async fn follow(mut state: watch::Receiver<WorkerState>, health: &Health) -> Result<(), ServeError> {
+    loop {
+        let now = state.borrow_and_update().clone();
+        match now {
+            WorkerState::Ready => {
+                health.serving().await;
+                info!("serving");
+            }
+            WorkerState::Starting => health.not_serving().await,
+            WorkerState::Down(reason) => return Err(ServeError::WorkerDown(reason)),
+        }
+        if state.changed().await.is_err() {
+            return Err(ServeError::WorkerDown("its thread has ended".to_owned()));
+        }
+    }
+}
+
+fn routes(serving: &Arc<Serving>, max_message_bytes: usize) -> Routes {
+    let classifier = Classifier { serving: Arc::clone(serving) };
+    let catalog = Catalog { serving: Arc::clone(serving) };
+    let heads = Heads { serving: Arc::clone(serving) };
+    Routes::new(ClassifierServiceServer::new(classifier).max_decoding_message_size(max_message_bytes))
+        .add_service(CatalogServiceServer::new(catalog).max_decoding_message_size(max_message_bytes))
+        .add_service(HeadServiceServer::new(heads).max_decoding_message_size(max_message_bytes))
+        .add_service(TenantServiceServer::new(Tenants).max_decoding_message_size(max_message_bytes))
+}
+
+fn add_reflection(routes: Routes) -> Result<Routes, ServeError> {
+    let described = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(api::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let v1 = described().build_v1().map_err(ServeError::Reflection)?;
+    let v1alpha = described().build_v1alpha().map_err(ServeError::Reflection)?;
+    Ok(routes.add_service(v1).add_service(v1alpha))
+}
+
+/// Waits for the writer's last job and closes the registry.
+async fn close_registry(writer: std::thread::JoinHandle<Writer>) -> Result<(), ServeError> {
+    let closing = tokio::task::spawn_blocking(move || {
+        let writer = writer.join().map_err(|_| ServeError::WriterLost)?;
+        writer.close().map_err(ServeError::Registry)
+    });
+    closing.await.map_err(|_| ServeError::WriterLost)?
+}

@@ -1,0 +1,161 @@
+//! Errors to gRPC codes and details. The only place that chooses a code.
+//!
+//! UNAVAILABLE means retry the call; ABORTED, read again and retry; FAILED_PRECONDITION, do not retry before the state
+//! is mended. No message holds a path, a credential, or another tenant's names, and text of the caller's is cut.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::time::Duration;
+
+use engine::{EngineError, NameError};
+use prost::Message;
+use registry::RegistryError;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+use tracing::error;
+
+const DOMAIN: &str = "headwater";
+/// Text of the caller's travels in headers: no more of it than this.
+const MAX_ECHO_BYTES: usize = 256;
+const RETRY_SOON: Duration = Duration::from_millis(100);
+const RETRY_LATER: Duration = Duration::from_secs(1);
+
+/// The status of an ask that has no answer.
+pub(crate) fn of_engine(error: EngineError) -> Status {
+    let message = error.to_string();
+    match error {
+        EngineError::NotFound => not_found("no such task, version or alias"),
+        EngineError::InvalidField { field, reason } => invalid_field(&field, &reason),
+        EngineError::OverLimit { limit, actual, what } => {
+            let mut details = reason("OVER_LIMIT", [("limit", limit.to_string()), ("actual", actual.to_string())]);
+            details.add_bad_request_violation(what.trim_end_matches(" in bytes"), &message);
+            status(Code::InvalidArgument, &message, details)
+        }
+        EngineError::Overloaded(resource) => {
+            let mut details = ErrorDetails::with_quota_failure_violation(resource.as_str(), &message);
+            details.set_retry_info(Some(RETRY_SOON));
+            status(Code::ResourceExhausted, &message, details)
+        }
+        EngineError::DeadlineExceeded(stage) => {
+            let details = reason("DEADLINE_EXCEEDED", [("stage", stage.as_str().to_owned())]);
+            status(Code::DeadlineExceeded, &message, details)
+        }
+        EngineError::Starting | EngineError::Draining | EngineError::WorkerDown => {
+            status(Code::Unavailable, &message, ErrorDetails::with_retry_info(Some(RETRY_LATER)))
+        }
+        EngineError::Misfit(_) => failed_precondition("HEAD_MISFIT", "head", &message),
+        EngineError::NotFinite => internal("the logits are not finite", "the logits are not finite"),
+        EngineError::Internal(reason) => internal("internal error", &reason),
+    }
+}
+
+/// The status of a change, or a look at the registry, that failed.
+pub(crate) fn of_registry(error: RegistryError) -> Status {
+    crate::registry_status::of(error)
+}
+
+/// A name that cannot be one.
+pub(crate) fn of_name(field: &str, error: &NameError) -> Status {
+    invalid_field(field, &error.to_string())
+}
+
+/// One field is wrong.
+pub(crate) fn invalid_field(field: &str, reason: &str) -> Status {
+    let message = format!("{}: {}", echo(field), echo(reason));
+    let details = ErrorDetails::with_bad_request_violation(echo(field), echo(reason));
+    status(Code::InvalidArgument, &message, details)
+}
+
+/// Unknown here, or another tenant's: the bytes are the same.
+pub(crate) fn not_found(message: &str) -> Status {
+    status(Code::NotFound, message, reason("HEAD_NOT_FOUND", []))
+}
+
+/// The state must be mended first.
+pub(crate) fn failed_precondition(kind: &str, subject: &str, message: &str) -> Status {
+    let details = ErrorDetails::with_precondition_failure_violation(kind, subject, message);
+    status(Code::FailedPrecondition, message, details)
+}
+
+/// A part of the contract that this version does not serve.
+pub(crate) fn unimplemented(what: &str) -> Status {
+    Status::unimplemented(format!(
+        "{what} is part of the contract, but this version of the server does not answer it yet"
+    ))
+}
+
+/// Our own fault: the details go to the log under an id that the caller gets.
+pub(crate) fn internal(message: &str, reason: &str) -> Status {
+    let request_id = format!("{:016x}", RandomState::new().build_hasher().finish());
+    error!(%request_id, %reason, "internal error");
+    let details = ErrorDetails::with_request_info(request_id.clone(), "");
+    status(Code::Internal, &format!("{message} (request {request_id})"), details)
+}
+
+/// A call that was not even well formed.
+pub(crate) fn malformed_timeout() -> Status {
+    invalid_field("grpc-timeout", "expected at most 8 digits and one of H, M, S, m, u, n")
+}
+
+/// The deadline passed while the call itself was still being read or answered.
+pub(crate) fn deadline_exceeded() -> Status {
+    let details = reason("DEADLINE_EXCEEDED", [("stage", "call".to_owned())]);
+    status(Code::DeadlineExceeded, "the deadline passed", details)
+}
+
+/// More changes wait for the single writer than may.
+pub(crate) fn too_many_changes() -> Status {
+    let message = "too many changes wait for the registry";
+    let mut details = ErrorDetails::with_quota_failure_violation("waiting_changes", message);
+    details.set_retry_info(Some(RETRY_SOON));
+    status(Code::ResourceExhausted, message, details)
+}
+
+/// Bytes that are not what their declaration says.
+pub(crate) fn digest_mismatch(message: &str) -> Status {
+    status(Code::DataLoss, message, reason("DIGEST_MISMATCH", []))
+}
+
+/// Any other code with a machine-readable reason.
+pub(crate) fn with_reason<const N: usize>(
+    code: Code,
+    message: &str,
+    name: &str,
+    metadata: [(&str, String); N],
+) -> Status {
+    status(code, message, reason(name, metadata))
+}
+
+/// Corrects the codes that the transport chooses for faults of the client: a message over the limit, bytes that are no
+/// message, and text that is not UTF-8 are INVALID_ARGUMENT.
+pub(crate) fn correct_transport(status: Status) -> Status {
+    let clients_fault = match status.code() {
+        Code::OutOfRange => status.message().contains("message length too large"),
+        Code::Internal => status.message().contains("failed to decode Protobuf message"),
+        Code::Unknown => status.message().contains("invalid compression flag"),
+        _ => false,
+    };
+    if clients_fault { Status::invalid_argument(echo(status.message())) } else { status }
+}
+
+/// The same status as a message, for rows that fail alone.
+pub(crate) fn to_message(status: &Status) -> api::rpc::Status {
+    match api::rpc::Status::decode(status.details()) {
+        Ok(message) if message.code != 0 => message,
+        _ => api::rpc::Status { code: status.code() as i32, message: status.message().to_owned(), details: Vec::new() },
+    }
+}
+
+/// At most [`MAX_ECHO_BYTES`] of `text`.
+pub(crate) fn echo(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(MAX_ECHO_BYTES)).unwrap_or_default()
+}
+
+fn status(code: Code, message: &str, details: ErrorDetails) -> Status {
+    Status::with_error_details(code, echo(message), details)
+}
+
+fn reason<const N: usize>(name: &str, metadata: [(&str, String); N]) -> ErrorDetails {
+    let metadata: HashMap<String, String> = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    ErrorDetails::with_error_info(name, DOMAIN, metadata)
+}
