@@ -3,6 +3,7 @@
 //! A batch goes through `model`: `fit` checks the rows, `packing` lays them out, `embeddings` makes the input, `encoder`
 //! runs its `layer`s of `attention` and feed-forward, `pooler` and `heads` read the result.
 
+mod tokenizer;
 mod model;
 mod fit;
 mod packing;
@@ -27,3 +28,4 @@ pub use device::Device;
 pub use error::LoadError;
 pub use model::{Deberta, LoadOptions, load};
 pub use precision::Precision;
+pub use tokenizer::FastTokenizer;
