@@ -13,15 +13,28 @@ pub mod v1 {
     tonic::include_proto!("headwater.v1");
 }
 
-/// Package `google.rpc`: the status of a row and the details of an error.
+/// Package `google.rpc`: the status of a row, and the details of an error as `tonic-types` has them.
 pub mod rpc {
-    pub use tonic_types::Status;
-    pub use tonic_types::pb::*;
+    pub use tonic_types::{ErrorDetails, RpcStatusExt, Status, StatusExt};
 }
 
 /// Every file of the contract with all that it imports and the error details, comments included: a serialized
 /// `google.protobuf.FileDescriptorSet`.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.binpb"));
+
+/// A call's status as the status of one row, details included.
+#[must_use]
+pub fn row_status(status: &tonic::Status) -> rpc::Status {
+    // Details that are not a `google.rpc.Status` are no one's who follows the contract; code and message still count.
+    let details = <rpc::Status as prost::Message>::decode(status.details()).unwrap_or_default().details;
+    rpc::Status { code: status.code().into(), message: status.message().to_owned(), details }
+}
+
+/// Size of a message on the wire, in bytes.
+#[must_use]
+pub fn encoded_bytes(message: &impl prost::Message) -> usize {
+    message.encoded_len()
+}
 
 #[cfg(test)]
 mod tests {

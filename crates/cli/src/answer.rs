@@ -1,0 +1,334 @@
+//! The answer to one input as a JSON object: the shape that programs rely on.
+
+use api::rpc;
+use api::v1::prediction::Result as Kind;
+use api::v1::{Confidence, Cut, InputUsage, Mode, Prediction, ServedBy};
+use serde::Serialize;
+use tonic::{Code, Status};
+
+use crate::error::code_name;
+
+/// One line of output. Numbers are float32 in their shortest exact form.
+#[derive(Debug, Default, PartialEq, Serialize)]
+pub(crate) struct Answer {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) labels: Option<Vec<Label>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) value: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) choices: Option<Vec<Choice>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) spans: Option<Vec<Span>>,
+    /// Every token of the row, special tokens included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token_logits: Option<Vec<TokenLogits>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<Failure>,
+    pub(crate) task: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) version: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) mode: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) confidence: Option<ConfidenceFields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) usage: Option<Usage>,
+}
+
+/// A label of a classification or a multi-label task.
+#[derive(Debug, PartialEq, Serialize)]
+pub(crate) struct Label {
+    pub(crate) label: String,
+    pub(crate) index: u32,
+    pub(crate) score: f32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) logit: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) above_threshold: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) threshold: Option<f32>,
+}
+
+/// A choice of a multiple choice.
+#[derive(Debug, PartialEq, Serialize)]
+pub(crate) struct Choice {
+    pub(crate) index: u32,
+    pub(crate) score: f32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) logit: Option<f32>,
+}
+
+/// A span of a token classification.
+#[derive(Debug, PartialEq, Serialize)]
+pub(crate) struct Span {
+    pub(crate) label: String,
+    pub(crate) score: f32,
+    pub(crate) word_start: u32,
+    pub(crate) word_end: u32,
+    pub(crate) start: u32,
+    pub(crate) end: u32,
+    pub(crate) start_byte: u32,
+    pub(crate) end_byte: u32,
+    pub(crate) text: String,
+}
+
+/// The logits of one token; `word` is null for special tokens.
+#[derive(Debug, PartialEq, Serialize)]
+pub(crate) struct TokenLogits {
+    pub(crate) id: u32,
+    pub(crate) word: Option<u32>,
+    pub(crate) first_of_word: bool,
+    pub(crate) logits: Vec<f32>,
+}
+
+/// Why an input has no answer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Failure {
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
+}
+
+/// How sure the head is.
+#[derive(Debug, PartialEq, Serialize)]
+pub(crate) struct ConfidenceFields {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    margin: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entropy: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    calibrated: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ood_score: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    abstain: Option<bool>,
+}
+
+/// What was read of the input.
+#[derive(Debug, PartialEq, Serialize)]
+pub(crate) struct Usage {
+    tokens: u32,
+    rows: u32,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) cuts: Vec<CutFields>,
+}
+
+/// What was cut from one field.
+#[derive(Debug, PartialEq, Serialize)]
+pub(crate) struct CutFields {
+    row: u32,
+    pub(crate) field: String,
+    kept_code_points: u32,
+    kept_bytes: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kept_words: Option<u32>,
+    uncut_tokens: u32,
+}
+
+impl Answer {
+    /// The answer of a head.
+    pub(crate) fn of_prediction(prediction: Prediction, served_by: Option<ServedBy>) -> Self {
+        let mut answer = Self::default();
+        if let Some(served_by) = served_by {
+            answer.version = Some(served_by.version);
+            answer.mode = mode_name(served_by.mode());
+            answer.task = served_by.task;
+        }
+        answer.confidence = prediction.confidence.map(ConfidenceFields::from);
+        answer.usage = prediction.usage.map(Usage::from);
+        match prediction.result {
+            Some(Kind::Classification(result)) => {
+                answer.labels = Some(result.labels.into_iter().map(Label::from).collect())
+            }
+            Some(Kind::MultiLabel(result)) => {
+                answer.labels = Some(result.labels.into_iter().map(Label::from).collect())
+            }
+            Some(Kind::Value(result)) => answer.value = Some(result.value),
+            Some(Kind::Choices(result)) => {
+                answer.choices = Some(result.choices.into_iter().map(Choice::from).collect())
+            }
+            Some(Kind::Spans(result)) => {
+                answer.spans = Some(result.spans.into_iter().map(Span::from).collect());
+                if !result.tokens.is_empty() {
+                    answer.token_logits = Some(result.tokens.into_iter().map(TokenLogits::from).collect());
+                }
+            }
+            None => {
+                answer.error =
+                    Some(Failure::new(Code::Unimplemented, "this headwater does not know the kind of answer"))
+            }
+        }
+        answer
+    }
+
+    /// What stands in the place of an answer that there is not.
+    pub(crate) fn of_failure(task: &str, failure: Failure) -> Self {
+        Self { task: task.to_owned(), error: Some(failure), ..Self::default() }
+    }
+}
+
+impl Failure {
+    pub(crate) fn new(code: Code, message: &str) -> Self {
+        Self { code: code_name(code), message: message.to_owned() }
+    }
+
+    /// A row that this side cannot even send.
+    pub(crate) fn invalid(message: &str) -> Self {
+        Self::new(Code::InvalidArgument, message)
+    }
+}
+
+impl From<&rpc::Status> for Failure {
+    fn from(status: &rpc::Status) -> Self {
+        Self::new(Code::from(status.code), &status.message)
+    }
+}
+
+impl From<&Status> for Failure {
+    fn from(status: &Status) -> Self {
+        Self::new(status.code(), status.message())
+    }
+}
+
+/// A reply that lacks the one answer it owes.
+pub(crate) fn no_answer() -> Status {
+    Status::internal("the server answered without an answer")
+}
+
+/// The mode's name in output; none where the server named none that is known here.
+pub(crate) fn mode_name(mode: Mode) -> Option<&'static str> {
+    match mode {
+        Mode::Exact => Some("exact"),
+        Mode::Shared => Some("shared"),
+        Mode::Unspecified => None,
+    }
+}
+
+impl From<api::v1::LabelScore> for Label {
+    fn from(label: api::v1::LabelScore) -> Self {
+        let api::v1::LabelScore { label, index, score, logit } = label;
+        Self { label, index, score, logit, above_threshold: None, threshold: None }
+    }
+}
+
+impl From<api::v1::MultiLabelScore> for Label {
+    fn from(label: api::v1::MultiLabelScore) -> Self {
+        let api::v1::MultiLabelScore { label, index, score, above_threshold, threshold, logit } = label;
+        Self { label, index, score, logit, above_threshold: Some(above_threshold), threshold: Some(threshold) }
+    }
+}
+
+impl From<api::v1::ChoiceScore> for Choice {
+    fn from(choice: api::v1::ChoiceScore) -> Self {
+        Self { index: choice.index, score: choice.score, logit: choice.logit }
+    }
+}
+
+impl From<api::v1::Span> for Span {
+    fn from(span: api::v1::Span) -> Self {
+        Self {
+            label: span.label,
+            score: span.score,
+            word_start: span.word_start,
+            word_end: span.word_end,
+            start: span.start,
+            end: span.end,
+            start_byte: span.start_byte,
+            end_byte: span.end_byte,
+            text: span.text,
+        }
+    }
+}
+
+impl From<api::v1::TokenLogits> for TokenLogits {
+    fn from(token: api::v1::TokenLogits) -> Self {
+        Self { id: token.id, word: token.word, first_of_word: token.first_of_word, logits: token.logits }
+    }
+}
+
+impl From<Confidence> for ConfidenceFields {
+    fn from(confidence: Confidence) -> Self {
+        let Confidence { margin, entropy, calibrated, ood_score, abstain } = confidence;
+        Self { margin, entropy, calibrated, ood_score, abstain }
+    }
+}
+
+impl From<InputUsage> for Usage {
+    fn from(usage: InputUsage) -> Self {
+        let cuts = usage.cuts.into_iter().map(CutFields::from).collect();
+        Self { tokens: usage.tokens, rows: usage.rows, cuts }
+    }
+}
+
+impl From<Cut> for CutFields {
+    fn from(cut: Cut) -> Self {
+        let Cut { row, field, kept_code_points, kept_bytes, kept_words, uncut_tokens } = cut;
+        Self { row, field, kept_code_points, kept_bytes, kept_words, uncut_tokens }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use api::v1::{ClassificationResult, LabelScore, MultiLabelResult, MultiLabelScore, SpanResult, ValueResult};
+
+    use super::*;
+
+    fn line(result: Kind) -> String {
+        let served_by = ServedBy { task: "a/b".into(), version: 3, mode: Mode::Exact.into(), ..ServedBy::default() };
+        let prediction = Prediction { result: Some(result), ..Prediction::default() };
+        serde_json::to_string(&Answer::of_prediction(prediction, Some(served_by))).unwrap()
+    }
+
+    #[test]
+    fn a_classification_is_labels_with_task_version_and_mode() {
+        let labels = vec![LabelScore { label: "yes".into(), index: 1, score: 0.75, logit: Some(-1.5) }];
+        assert_eq!(
+            line(Kind::Classification(ClassificationResult { labels })),
+            r#"{"labels":[{"label":"yes","index":1,"score":0.75,"logit":-1.5}],"task":"a/b","version":3,"mode":"exact"}"#
+        );
+    }
+
+    #[test]
+    fn a_multi_label_answer_says_which_labels_hold() {
+        let labels = vec![MultiLabelScore {
+            label: "x".into(),
+            score: 0.5,
+            above_threshold: true,
+            threshold: 0.25,
+            ..Default::default()
+        }];
+        assert_eq!(
+            line(Kind::MultiLabel(MultiLabelResult { labels })),
+            r#"{"labels":[{"label":"x","index":0,"score":0.5,"above_threshold":true,"threshold":0.25}],"task":"a/b","version":3,"mode":"exact"}"#
+        );
+    }
+
+    #[test]
+    fn logits_keep_every_bit() {
+        for bits in [0x3dcc_cccd_u32, 0x0000_0001, 0xc2c8_0001, 0x7f7f_ffff, 0x8000_0000] {
+            let value = f32::from_bits(bits);
+            let text = line(Kind::Value(ValueResult { value }));
+            let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+            #[expect(clippy::cast_possible_truncation, reason = "this is how a reader of float32 reads it")]
+            let back = read["value"].as_f64().unwrap() as f32;
+            assert_eq!(back.to_bits(), bits, "{text}");
+        }
+    }
+
+    #[test]
+    fn token_logits_stand_beside_the_spans_and_keep_special_tokens() {
+        let tokens = vec![api::v1::TokenLogits { id: 1, word: None, first_of_word: false, logits: vec![0.5] }];
+        assert_eq!(
+            line(Kind::Spans(SpanResult { spans: vec![], tokens })),
+            r#"{"spans":[],"token_logits":[{"id":1,"word":null,"first_of_word":false,"logits":[0.5]}],"task":"a/b","version":3,"mode":"exact"}"#
+        );
+    }
+
+    #[test]
+    fn a_failure_is_a_code_and_a_sentence() {
+        let answer = Answer::of_failure("a/b", Failure::new(Code::NotFound, "task \"a/b\" is unknown"));
+        assert_eq!(
+            serde_json::to_string(&answer).unwrap(),
+            r#"{"error":{"code":"NOT_FOUND","message":"task \"a/b\" is unknown"},"task":"a/b"}"#
+        );
+    }
+}

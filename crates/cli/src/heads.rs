@@ -1,0 +1,43 @@
+//! `headwater heads`: the life of a head.
+
+mod install;
+mod versions;
+mod alias;
+mod traffic;
+mod delete;
+mod export;
+
+use clap::Subcommand;
+
+use crate::error::CliError;
+use crate::session::{Outcome, Session};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Install heads from their folders.
+    Install(install::Arguments),
+    /// List a task's versions.
+    Versions(versions::Arguments),
+    /// Move, make or remove an alias.
+    Alias(alias::Arguments),
+    /// Move an alias back to the version before.
+    Rollback(alias::RollbackArguments),
+    /// Divide a task's traffic between versions.
+    Traffic(traffic::Arguments),
+    /// Delete a version.
+    Delete(delete::Arguments),
+    /// Save a version's files in a folder.
+    Export(export::Arguments),
+}
+
+pub(crate) async fn run(verb: Verb, session: &mut Session) -> Result<Outcome, CliError> {
+    match verb {
+        Verb::Install(arguments) => install::run(arguments, session).await,
+        Verb::Versions(arguments) => versions::run(arguments, session).await,
+        Verb::Alias(arguments) => alias::run(arguments, session).await,
+        Verb::Rollback(arguments) => alias::roll_back(arguments, session).await,
+        Verb::Traffic(arguments) => traffic::run(arguments, session).await,
+        Verb::Delete(arguments) => delete::run(arguments, session).await,
+        Verb::Export(arguments) => export::run(arguments, session).await,
+    }
+}

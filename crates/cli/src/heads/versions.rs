@@ -1,0 +1,81 @@
+//! `headwater heads versions`: every version of a task.
+
+use api::v1::{HeadVersion, ListVersionsRequest, VersionState};
+use clap::Args;
+use serde_json::json;
+
+use crate::config::Format;
+use crate::error::CliError;
+use crate::output::table;
+use crate::session::{Outcome, Session};
+use crate::tasks::kind_name;
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Task, such as glue/sst2.
+    task: String,
+}
+
+pub(crate) async fn run(arguments: Arguments, session: &mut Session) -> Result<Outcome, CliError> {
+    let mut client = session.heads().await?;
+    let request = session.call(ListVersionsRequest { task: arguments.task });
+    let reply = client.list_versions(request).await.map_err(|status| session.failed(status))?.into_inner();
+    let aliases_of = |version: u64| -> Vec<&str> {
+        reply.aliases.iter().filter(|alias| alias.version == version).map(|alias| alias.name.as_str()).collect()
+    };
+    match session.printer.format() {
+        Format::Json => {
+            for version in &reply.versions {
+                let mut line = fields(version);
+                line["aliases"] = json!(aliases_of(version.version));
+                line["generation"] = json!(reply.generation);
+                session.printer.json(&line)?;
+            }
+        }
+        Format::Table => {
+            let mut shown = table(["VERSION", "ALIASES", "STATE", "OUTPUTS", "HEAD", "SOURCE"]);
+            for version in &reply.versions {
+                let state = match version.state_reason.as_str() {
+                    "" => state_name(version.state()).to_owned(),
+                    reason => format!("{}: {reason}", state_name(version.state())),
+                };
+                shown.add_row([
+                    version.version.to_string(),
+                    aliases_of(version.version).join(" "),
+                    state,
+                    version.outputs.to_string(),
+                    version.head_digest.chars().take(19).collect(),
+                    version.source.clone(),
+                ]);
+            }
+            session.printer.table(&shown)?;
+            session.printer.line(&format!("\ngeneration {}", reply.generation))?;
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+fn state_name(state: VersionState) -> &'static str {
+    match state {
+        VersionState::Unspecified => "unknown",
+        VersionState::Serving => "serving",
+        VersionState::Unfit => "unfit",
+        VersionState::Damaged => "damaged",
+    }
+}
+
+fn fields(version: &HeadVersion) -> serde_json::Value {
+    json!({
+        "version": version.version,
+        "state": state_name(version.state()),
+        "state_reason": version.state_reason,
+        "kind": kind_name(version.kind()),
+        "outputs": version.outputs,
+        "head_digest": version.head_digest,
+        "encoder_digest": version.encoder_digest,
+        "encoder_forced": version.encoder_forced,
+        "weight_bytes": version.weight_bytes,
+        "installed_at": version.installed_at.map(|at| at.to_string()),
+        "source": version.source,
+    })
+}

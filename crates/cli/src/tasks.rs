@@ -1,0 +1,204 @@
+//! `headwater tasks` and `headwater task`: what there is to ask.
+
+use api::v1::{GetTaskRequest, ListTasksRequest, Task, TaskKind, TaskSelector};
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use serde_json::{Map, json};
+use tonic::Code;
+
+use crate::answer::mode_name;
+use crate::config::Format;
+use crate::error::CliError;
+use crate::output::{shortened, table};
+use crate::session::{Outcome, Session};
+
+/// Tasks asked for at once.
+const PAGE_SIZE: u32 = 500;
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArguments {
+    /// Pattern for names, such as 'tweet_eval/*' [default: all].
+    glob: Option<String>,
+    /// Only this kind; give one for each kind.
+    #[arg(long = "kind", value_enum)]
+    kinds: Vec<Kind>,
+    /// Only tasks with this tag; give one for each tag.
+    #[arg(long = "tag")]
+    tags: Vec<String>,
+    /// Only tasks with this label; give one for each label.
+    #[arg(long = "label")]
+    labels: Vec<String>,
+    /// Only tasks with this text in name, description, tags or labels.
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    search: String,
+    /// Only tasks trained on this data set.
+    #[arg(long, default_value = "", value_name = "NAME")]
+    dataset: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowArguments {
+    /// Task, such as glue/sst2.
+    task: String,
+    /// Version number or alias [default: live].
+    #[arg(long, default_value = "", hide_default_value = true)]
+    version: String,
+}
+
+/// A kind as spelled on the command line and in manifests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[value(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Kind {
+    Classification,
+    MultiLabel,
+    Regression,
+    MultipleChoice,
+    TokenClassification,
+    Reward,
+}
+
+pub(crate) async fn list(arguments: ListArguments, session: &mut Session) -> Result<Outcome, CliError> {
+    let selector = TaskSelector {
+        glob: arguments.glob.unwrap_or_default(),
+        kinds: arguments.kinds.into_iter().map(|kind| TaskKind::from(kind).into()).collect(),
+        tags: arguments.tags,
+        labels: arguments.labels,
+        text: arguments.search,
+        dataset: arguments.dataset,
+    };
+    let mut client = session.catalog().await?;
+    let mut shown = table(["TASK", "KIND", "LABELS", "VERSION", "DESCRIPTION"]);
+    let mut page_token = String::new();
+    loop {
+        let request = ListTasksRequest { page_size: PAGE_SIZE, page_token, selector: Some(selector.clone()) };
+        let reply = client.list_tasks(session.call(request)).await.map_err(|status| session.failed(status))?;
+        let page = reply.into_inner();
+        for task in page.tasks {
+            match session.printer.format() {
+                Format::Json => session.printer.json(&fields(&task))?,
+                Format::Table => drop(shown.add_row(summary(&task))),
+            }
+        }
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    if session.printer.format() == Format::Table {
+        session.printer.table(&shown)?;
+        session.printer.line(&format!("\n{} tasks", shown.row_count()))?;
+    }
+    Ok(Outcome::Done)
+}
+
+pub(crate) async fn show(arguments: ShowArguments, session: &mut Session) -> Result<Outcome, CliError> {
+    let mut client = session.catalog().await?;
+    let request = GetTaskRequest { task: arguments.task, version: arguments.version };
+    let reply = client.get_task(session.call(request)).await.map_err(|status| session.failed(status))?.into_inner();
+    let task = reply.task.ok_or_else(|| session.failed(tonic::Status::new(Code::Internal, "the reply has no task")))?;
+    match session.printer.format() {
+        Format::Json => session.printer.json(&fields(&task))?,
+        Format::Table => {
+            let mut shown = table(["FIELD", "VALUE"]);
+            for (name, value) in fields(&task) {
+                let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                shown.add_row([name, text]);
+            }
+            session.printer.table(&shown)?;
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+/// The kind's name in output; none where the server named one that is not known here.
+pub(crate) fn kind_name(kind: TaskKind) -> Option<&'static str> {
+    match kind {
+        TaskKind::Unspecified => None,
+        TaskKind::Classification => Some("classification"),
+        TaskKind::MultiLabel => Some("multi_label"),
+        TaskKind::Regression => Some("regression"),
+        TaskKind::MultipleChoice => Some("multiple_choice"),
+        TaskKind::TokenClassification => Some("token_classification"),
+        TaskKind::Reward => Some("reward"),
+    }
+}
+
+impl From<Kind> for TaskKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Classification => Self::Classification,
+            Kind::MultiLabel => Self::MultiLabel,
+            Kind::Regression => Self::Regression,
+            Kind::MultipleChoice => Self::MultipleChoice,
+            Kind::TokenClassification => Self::TokenClassification,
+            Kind::Reward => Self::Reward,
+        }
+    }
+}
+
+fn summary(task: &Task) -> [String; 5] {
+    let kind = kind_name(task.kind()).unwrap_or("unknown").to_owned();
+    let labels = if task.labels.is_empty() { String::new() } else { task.labels.len().to_string() };
+    [task.name.clone(), kind, labels, task.version.to_string(), shortened(&task.description)]
+}
+
+/// A task as JSON: what is empty or not set is left out.
+fn fields(task: &Task) -> Map<String, serde_json::Value> {
+    let aliases: Map<String, serde_json::Value> =
+        task.aliases.iter().map(|alias| (alias.name.clone(), json!(alias.version))).collect();
+    let metrics: Map<String, serde_json::Value> =
+        task.metrics.iter().map(|metric| (metric.name.clone(), json!(metric.value))).collect();
+    let all = [
+        ("task", json!(task.name)),
+        ("kind", json!(kind_name(task.kind()))),
+        ("description", json!(task.description)),
+        ("caution", json!(task.caution)),
+        ("labels", json!(task.labels)),
+        ("version", json!(task.version)),
+        ("versions", json!(task.versions)),
+        ("aliases", json!(aliases)),
+        ("has_task_embedding", json!(task.has_task_embedding)),
+        ("default_mode", json!(mode_name(task.default_mode()))),
+        ("prompt", json!(task.prompt)),
+        ("thresholds", json!(task.thresholds)),
+        ("temperature", json!(task.temperature)),
+        ("value_minimum", json!(task.value_minimum)),
+        ("value_maximum", json!(task.value_maximum)),
+        ("zero_shot", json!(task.zero_shot)),
+        ("tags", json!(task.tags)),
+        ("dataset", json!(task.dataset)),
+        ("licence", json!(task.licence)),
+        ("source", json!(task.source)),
+        ("metrics", json!(metrics)),
+        ("head_digest", json!(task.head_digest)),
+        ("encoder_digest", json!(task.encoder_digest)),
+        ("generation", json!(task.generation)),
+    ];
+    all.into_iter().filter(|(_, value)| !is_empty(value)).map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn is_empty(value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::Null => true,
+        serde_json::Value::String(text) => text.is_empty(),
+        serde_json::Value::Array(values) => values.is_empty(),
+        serde_json::Value::Object(fields) => fields.is_empty(),
+        serde_json::Value::Bool(_) | serde_json::Value::Number(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_as_json_leaves_out_what_is_not_known() {
+        let task = Task { name: "a/b".into(), kind: TaskKind::MultiLabel.into(), version: 2, ..Task::default() };
+        let known: Vec<String> = fields(&task).into_iter().map(|(name, _)| name).collect();
+        let mut expected = ["task", "kind", "version", "has_task_embedding", "zero_shot", "generation"];
+        expected.sort_unstable();
+        assert_eq!(known, expected);
+        assert_eq!(fields(&task)["kind"], "multi_label");
+    }
+}
