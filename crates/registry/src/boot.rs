@@ -99,7 +99,7 @@ fn recover(
         fs::remove_dir_all(&leftover).map_err(RegistryError::io("remove", &leftover))?;
     }
     let reason = if files::is_directory(&place) {
-        match open_trusted(&place, options, account) {
+        match open_trusted(&place, options, account)? {
             Ok((store, records, proven)) => {
                 return Ok(Recovered { store: Box::new(store), records, proven, rebuilt: None });
             }
@@ -123,17 +123,25 @@ fn recover(
     Ok(Recovered { store: Box::new(store), records, proven, rebuilt: reason })
 }
 
-/// Opens the store and compares it with the journal; the error says why it cannot be trusted.
+type Trusted = (SledStore, Records, Proven);
+
+/// Opens the store and compares it with the journal; the inner error says why it cannot be trusted.
 fn open_trusted(
     place: &Path,
     options: &OpenOptions,
     account: Option<&Account>,
-) -> Result<(SledStore, Records, Proven), String> {
-    clear_store_leftovers(place).map_err(|error| error.to_string())?;
-    let store = SledStore::open(place, options.cache_bytes).map_err(|error| error.to_string())?;
-    let records = store.scan().map_err(|error| error.to_string())?;
-    let proven = load::prove(&records).ok_or("a record is damaged or missing")?;
-    match account {
+) -> Result<Result<Trusted, String>, RegistryError> {
+    clear_store_leftovers(place)?;
+    let read = SledStore::open(place, options.cache_bytes).and_then(|store| Ok((store.scan()?, store)));
+    let (records, store) = match read {
+        Ok(read) => read,
+        Err(error @ RegistryError::Locked { .. }) => return Err(error),
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    let Some(proven) = load::prove(&records) else {
+        return Ok(Err("a record is damaged or missing".to_owned()));
+    };
+    Ok(match account {
         Some(account) if proven.generation < account.generation => {
             Err(format!("it stands at generation {}, the journal at {}", proven.generation, account.generation))
         }
@@ -141,11 +149,11 @@ fn open_trusted(
             Err("it differs from the journal at the same generation".to_owned())
         }
         _ => Ok((store, records, proven)),
-    }
+    })
 }
 
 /// sled refuses for ever to open a directory with an unfinished snapshot, or any other name beginning with `snap.`.
-fn clear_store_leftovers(place: &Path) -> Result<(), RegistryError> {
+pub(crate) fn clear_store_leftovers(place: &Path) -> Result<(), RegistryError> {
     for entry in fs::read_dir(place).map_err(RegistryError::io("list", place))? {
         let path = entry.map_err(RegistryError::io("list", place))?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
@@ -193,7 +201,7 @@ fn empty_records() -> Result<(Records, Proven), RegistryError> {
 }
 
 /// Keeps what could not be trusted, for whoever wants to look at it.
-fn set_aside(dir: &Path, place: &Path) -> Result<(), RegistryError> {
+pub(crate) fn set_aside(dir: &Path, place: &Path) -> Result<(), RegistryError> {
     if !place.exists() {
         return Ok(());
     }

@@ -134,3 +134,82 @@ impl Drop for BundleWriter {
 fn parent_of(target: &Path) -> &Path {
     target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::bundle::Bundle;
+    use crate::testing::{WIDTHS, head};
+
+    fn write_encoder(writer: &mut BundleWriter) {
+        for (file, bytes) in
+            [(EncoderFile::Config, "{}"), (EncoderFile::Model, "weights"), (EncoderFile::Tokenizer, "pieces")]
+        {
+            writer.create_encoder_file(file).unwrap().write_all(bytes.as_bytes()).unwrap();
+        }
+    }
+
+    fn task(name: &str) -> TaskName {
+        name.parse().unwrap()
+    }
+
+    #[test]
+    fn a_bundle_reads_back_with_nested_heads_and_the_documented_digest() {
+        let dir = TempDir::new().unwrap();
+        let target = dir.path().join("bundle");
+        let mut writer = BundleWriter::create(&target).unwrap();
+        write_encoder(&mut writer);
+        for (number, name) in ["glue", "glue/sst2", "a/b/c"].iter().enumerate() {
+            writer.add_head(&task(name), &head(number as u64)).unwrap();
+        }
+        assert!(writer.add_head(&task("glue"), &head(1)).is_err(), "a task has one head");
+        let digest = writer.finish().unwrap();
+        let line = |name: &str, bytes: &str| format!("{name}\n{}\n", Digest::of(bytes.as_bytes()).hex());
+        let lines =
+            line("config.json", "{}") + &line("model.safetensors", "weights") + &line("tokenizer.json", "pieces");
+        assert_eq!(digest, Digest::of(lines.as_bytes()));
+        let bundle = Bundle::open(&target).unwrap();
+        assert_eq!(bundle.heads(), ["a/b/c", "glue", "glue/sst2"].map(task));
+        assert_eq!(bundle.encoder_digest().unwrap(), digest);
+        let (manifest, read) = bundle.read_head(&task("glue/sst2"), WIDTHS).unwrap();
+        assert_eq!((manifest.encoder, read), (digest, head(1)));
+    }
+
+    #[test]
+    fn an_unfinished_bundle_leaves_nothing_behind() {
+        let dir = TempDir::new().unwrap();
+        let target = dir.path().join("bundle");
+        let mut writer = BundleWriter::create(&target).unwrap();
+        assert!(writer.add_head(&task("a"), &head(1)).is_err(), "the encoder comes first");
+        write_encoder(&mut writer);
+        writer.add_head(&task("a"), &head(1)).unwrap();
+        std::fs::create_dir(&target).unwrap();
+        assert!(writer.finish().is_err(), "something has appeared at the target");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert!(BundleWriter::create(&target).is_err(), "it exists");
+    }
+
+    #[test]
+    fn heads_that_are_links_or_sit_in_another_tasks_folder_are_refused() {
+        let dir = TempDir::new().unwrap();
+        let target = dir.path().join("bundle");
+        let mut writer = BundleWriter::create(&target).unwrap();
+        write_encoder(&mut writer);
+        writer.add_head(&task("a"), &head(1)).unwrap();
+        writer.finish().unwrap();
+        std::fs::rename(target.join("heads/a"), target.join("heads/b")).unwrap();
+        assert!(matches!(
+            Bundle::open(&target).unwrap().read_head(&task("b"), WIDTHS),
+            Err(RegistryError::Folder { .. })
+        ));
+        std::os::unix::fs::symlink("b", target.join("heads/c")).unwrap();
+        assert!(matches!(Bundle::open(&target), Err(RegistryError::Folder { .. })));
+        std::fs::remove_file(target.join("heads/c")).unwrap();
+        std::fs::create_dir(target.join("heads/..c")).unwrap();
+        assert!(matches!(Bundle::open(&target), Err(RegistryError::Folder { .. })));
+    }
+}

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use engine::{Alias, HeadError, TaskKey, TaskName, Version};
 
 use crate::manifest::ManifestError;
-use crate::safetensors_guard::WeightsError;
+use crate::weights_error::WeightsError;
 
 /// Why the registry, a head folder or a bundle refused.
 #[derive(Debug, thiserror::Error)]

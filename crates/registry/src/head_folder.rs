@@ -84,3 +84,67 @@ fn read_capped(path: &Path, limit: usize) -> Result<Vec<u8>, RegistryError> {
     }
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::testing::{WIDTHS, encoder, head};
+
+    fn folder() -> HeadFolder {
+        HeadFolder::of_head(&"glue/sst2".parse().unwrap(), &head(1), encoder()).unwrap()
+    }
+
+    #[test]
+    fn a_head_reads_back_and_equal_heads_give_equal_files() {
+        let dir = TempDir::new().unwrap();
+        folder().write(&dir.path().join("a/b")).unwrap();
+        let read = HeadFolder::read(&dir.path().join("a/b")).unwrap();
+        assert_eq!(read, folder());
+        let (manifest, parsed) = read.parse(WIDTHS).unwrap();
+        assert_eq!((manifest.task.as_str(), parsed), ("glue/sst2", head(1)));
+    }
+
+    #[test]
+    fn weights_of_another_head_are_refused() {
+        let other = HeadFolder::of_head(&"glue/sst2".parse().unwrap(), &head(2), encoder()).unwrap();
+        let mixed = HeadFolder { weights: other.weights, ..folder() };
+        assert!(matches!(mixed.parse(WIDTHS), Err(RegistryError::WeightsDigest)));
+    }
+
+    #[test]
+    fn links_pipes_folders_and_sockets_are_refused() {
+        let dir = TempDir::new().unwrap();
+        let weights = dir.path().join(WEIGHTS_FILE);
+        let inflictions: [fn(&Path); 4] = [
+            |path| symlink("/etc/hostname", path).unwrap(),
+            |path| {
+                let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+                rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+            },
+            |path| std::fs::create_dir(path).unwrap(),
+            |path| drop(UnixListener::bind(path).unwrap()),
+        ];
+        for inflict in inflictions {
+            folder().write(dir.path()).unwrap();
+            std::fs::remove_file(&weights).unwrap();
+            inflict(&weights);
+            assert!(HeadFolder::read(dir.path()).is_err());
+            let removed = std::fs::remove_file(&weights).or_else(|_| std::fs::remove_dir(&weights));
+            removed.unwrap();
+        }
+    }
+
+    #[test]
+    fn files_over_their_limit_are_refused() {
+        let dir = TempDir::new().unwrap();
+        folder().write(dir.path()).unwrap();
+        let file = std::fs::File::create(dir.path().join(MANIFEST_FILE)).unwrap();
+        file.set_len(MAX_MANIFEST_BYTES as u64 + 1).unwrap();
+        assert!(matches!(HeadFolder::read(dir.path()), Err(RegistryError::Folder { .. })));
+    }
+}

@@ -66,6 +66,16 @@ pub(crate) fn load(dir: &Path) -> Result<Option<Account>, RegistryError> {
     Ok(Some(Account { generation: reached, records, is_absorbed }))
 }
 
+/// Which snapshots are not as they were written, in words.
+pub(crate) fn damaged_snapshots(dir: &Path) -> Result<Vec<String>, RegistryError> {
+    let is_valid = |generation: u64| {
+        let bytes = fs::read(file_path(dir, generation, SNAPSHOT)).unwrap_or_default();
+        snapshot::decode(&bytes).is_some_and(|(found, _)| found == generation)
+    };
+    let damaged = generations(dir, SNAPSHOT)?.into_iter().filter(|generation| !is_valid(*generation));
+    Ok(damaged.map(|generation| format!("the snapshot of generation {generation} is damaged")).collect())
+}
+
 impl Journal {
     /// Goes on from `generation`; writes a snapshot unless `is_absorbed` says that there is one.
     pub(crate) fn start(
@@ -113,7 +123,8 @@ impl Journal {
     }
 }
 
-fn write_snapshot(dir: &Path, generation: u64, bytes: &[u8]) -> Result<(), RegistryError> {
+/// Puts a snapshot's bytes into the journal; the caller syncs the directory.
+pub(crate) fn write_snapshot(dir: &Path, generation: u64, bytes: &[u8]) -> Result<(), RegistryError> {
     let path = file_path(dir, generation, SNAPSHOT);
     files::replace(&path, bytes)
 }
@@ -154,4 +165,12 @@ fn generations(dir: &Path, kind: &str) -> Result<Vec<u64>, RegistryError> {
     }
     generations.sort_unstable();
     Ok(generations)
+}
+
+#[cfg(test)]
+impl Journal {
+    /// Puts a file that refuses writing in the tail's place.
+    pub(crate) fn break_tail(&mut self, tail: File) {
+        self.tail = tail;
+    }
 }

@@ -9,6 +9,7 @@
 mod digest;
 pub mod safetensors_guard;
 mod safetensors_header;
+mod weights_error;
 pub mod manifest;
 pub mod weights;
 mod head_folder;
@@ -19,6 +20,8 @@ mod plan;
 mod draft;
 mod state;
 mod registry;
+mod seed;
+pub mod tools;
 mod boot;
 mod load;
 mod store;
@@ -34,6 +37,13 @@ mod files;
 mod fields;
 mod error;
 
+#[cfg(test)]
+mod hostile_weights;
+#[cfg(test)]
+mod memory_store;
+#[cfg(test)]
+mod testing;
+
 pub use boot::BootReport;
 pub use bundle::{Bundle, encoder_digest};
 pub use bundle_writer::{BundleWriter, EncoderFile};
@@ -44,5 +54,7 @@ pub use head_folder::{HeadFolder, MANIFEST_FILE, WEIGHTS_FILE};
 pub use load::DamagedHead;
 pub use manifest::{Manifest, ManifestError};
 pub use registry::{OpenOptions, Registry};
-pub use safetensors_guard::{ElementType, TensorEntry, TensorIndex, TensorLimits, WeightsError};
+pub use safetensors_guard::{ElementType, TensorEntry, TensorIndex, TensorLimits};
+pub use seed::{SeedEncoder, Seeds, seeds};
 pub use weights::{EncoderWidths, Tensors};
+pub use weights_error::WeightsError;

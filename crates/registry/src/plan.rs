@@ -108,3 +108,22 @@ impl Draft<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{install, set_live};
+
+    #[test]
+    fn the_history_keeps_the_last_thousand_changes() {
+        let mut state = State::default();
+        let installs = [1, 2].map(|seed| Change::Install(install("a", seed)));
+        let moves = (0..1010).map(|number| set_live("a", 1 + number % 2));
+        for change in installs.into_iter().chain(moves) {
+            let plan = plan(&state, change, 0).unwrap();
+            state.publish(plan);
+        }
+        let history: Vec<_> = state.history().map(|entry| entry.generation).collect();
+        assert_eq!(history, (13..=1012).collect::<Vec<_>>());
+    }
+}

@@ -244,3 +244,50 @@ fn read_history(payload: &mut FieldReader<'_>, generation: u64) -> Option<Histor
 fn version_number(version: Option<Version>) -> u64 {
     version.map_or(0, Version::number)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::key;
+
+    fn task(aliases: usize) -> Record {
+        let aliases = (0..aliases).map(|number| (format!("{number:a>64}").parse().unwrap(), Version::FIRST)).collect();
+        Record::Task(key("a"), TaskRecord { last_version: Some(Version::FIRST), aliases })
+    }
+
+    #[test]
+    fn a_record_over_the_limit_is_refused() {
+        let key = task_key(&key("a"));
+        assert!(task(50).encode(&key, 1).is_ok());
+        let refused = task(60).encode(&key, 1);
+        assert!(matches!(refused, Err(RegistryError::RecordTooLarge { bytes: 4097.., limit: 4096 })), "{refused:?}");
+        let long = vec![b't'; MAX_KEY_BYTES + 1];
+        assert!(matches!(task(1).encode(&long, 1), Err(RegistryError::RecordTooLarge { limit: 512, .. })));
+    }
+
+    #[test]
+    #[should_panic(expected = "a record too large for sled")]
+    fn a_put_over_the_limit_is_caught_in_debug_builds() {
+        crate::store::RecordBatch::default().put_encoded(vec![b'm'], vec![0; MAX_VALUE_BYTES + 1]);
+    }
+
+    #[test]
+    fn a_record_reads_back_under_its_own_key_only() {
+        let key_of_a = task_key(&key("a"));
+        let value = task(2).encode(&key_of_a, 7).unwrap();
+        assert_eq!(Record::decode(&key_of_a, &value), Some((task(2), 7)));
+        assert_eq!(Record::decode(&task_key(&key("b")), &value), None);
+    }
+
+    #[test]
+    fn a_record_with_any_byte_changed_or_missing_is_no_record() {
+        let key = task_key(&key("a"));
+        let value = task(2).encode(&key, 7).unwrap();
+        for place in 0..value.len() {
+            let mut changed = value.clone();
+            changed[place] ^= 1;
+            assert_eq!(Record::decode(&key, &changed), None, "byte {place}");
+            assert_eq!(Record::decode(&key, &value[..place]), None, "cut at {place}");
+        }
+    }
+}

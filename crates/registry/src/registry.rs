@@ -247,3 +247,12 @@ fn is_disk_full(error: &RegistryError) -> bool {
     let RegistryError::Io { action: "create" | "write", source, .. } = error else { return false };
     matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
+
+#[cfg(test)]
+mod aliases;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod objects;
+#[cfg(test)]
+mod versions;

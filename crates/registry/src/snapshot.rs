@@ -44,3 +44,21 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<(u64, Records)> {
     }
     (fields.is_at_end() && records.len() as u64 == count).then_some((generation, records))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_with_any_byte_changed_or_missing_is_no_snapshot() {
+        let records = Records::from([(b"a".to_vec(), vec![1; 5]), (b"b".to_vec(), vec![2; 7])]);
+        let bytes = encode(9, &records);
+        assert_eq!(decode(&bytes), Some((9, records)));
+        for place in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[place] ^= 1;
+            assert_eq!(decode(&changed), None, "byte {place}");
+            assert_eq!(decode(&bytes[..place]), None, "cut at {place}");
+        }
+    }
+}

@@ -5,10 +5,17 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use crate::barrier::Barrier;
 use crate::error::RegistryError;
 use crate::record::{MAX_KEY_BYTES, MAX_VALUE_BYTES, Record};
+
+/// How sled 0.34.7 says that another handle has its files.
+const LOCK_REFUSED: &str = "could not acquire lock";
+/// Tries to open, 20 ms apart.
+const OPEN_TRIES: u32 = 100;
 
 /// Records by key, each value as encoded by [`Record::encode`].
 pub(crate) type Records = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -78,13 +85,7 @@ impl SledStore {
     pub(crate) fn open(dir: &Path, cache_bytes: u64) -> Result<Self, RegistryError> {
         // Neither `segment_size` nor `use_compression` may ever change: an existing database would not open.
         let config = sled::Config::default().path(dir).cache_capacity(cache_bytes).flush_every_ms(Some(500));
-        // On a thread of its own: recovery of a damaged file can panic.
-        let opened = std::thread::Builder::new()
-            .name("registry-open".to_owned())
-            .spawn(move || config.open())
-            .map_err(RegistryError::io("start a thread to open", dir))?
-            .join();
-        let db = opened.map_err(|panic| panicked(&*panic))?.map_err(|error| store_error(&error))?;
+        let db = open_when_released(&config, dir)?;
         let log = dir.join("db");
         let log = File::open(&log).map_err(RegistryError::io("open", &log))?;
         let barrier = Barrier::new(log, dir)?;
@@ -97,6 +98,27 @@ impl SledStore {
             .map_err(|panic| panicked(&*panic))?
             .map_err(|error| store_error(&error))
     }
+}
+
+/// Opens on a thread of its own, since recovery of a damaged file can panic. The last closing in this process may still be
+/// letting go of sled's lock, which its worker threads hold: that passes, and must not be taken for damage.
+fn open_when_released(config: &sled::Config, dir: &Path) -> Result<sled::Db, RegistryError> {
+    for _ in 0..OPEN_TRIES {
+        let config = config.clone();
+        let opened = thread::Builder::new()
+            .name("registry-open".to_owned())
+            .spawn(move || config.open())
+            .map_err(RegistryError::io("start a thread to open", dir))?
+            .join();
+        match opened.map_err(|panic| panicked(&*panic))? {
+            Ok(db) => return Ok(db),
+            Err(sled::Error::Io(error)) if error.to_string().contains(LOCK_REFUSED) => {
+                thread::sleep(Duration::from_millis(20));
+            }
+            Err(error) => return Err(store_error(&error)),
+        }
+    }
+    Err(RegistryError::Locked { pid: None })
 }
 
 impl RecordStore for SledStore {

@@ -68,3 +68,30 @@ fn decode_frame(rest: &mut FieldReader<'_>) -> Option<(u64, RecordBatch)> {
     }
     fields.is_at_end().then_some((generation, batch))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(number: u8) -> RecordBatch {
+        let mut batch = RecordBatch::default();
+        batch.put_encoded(vec![number], vec![number; 10]);
+        batch.remove(vec![number, 0]);
+        batch
+    }
+
+    #[test]
+    fn whole_frames_are_read_up_to_the_first_damage() {
+        let frames: Vec<_> = (1..=3).map(|number| encode(u64::from(number), &batch(number))).collect();
+        let bytes = frames.concat();
+        assert_eq!(decode(&bytes), [(1, batch(1)), (2, batch(2)), (3, batch(3))]);
+        for length in 0..bytes.len() {
+            assert_eq!(decode(&bytes[..length]).len(), length / frames[0].len(), "cut at {length}");
+        }
+        for place in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[place] ^= 1;
+            assert_eq!(decode(&damaged).len(), place / frames[0].len(), "byte {place}");
+        }
+    }
+}

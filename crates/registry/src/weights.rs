@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use engine::{Head, MAX_LABELS};
+use half::{bf16, f16};
 use safetensors::tensor::{Dtype, TensorView};
 
-use crate::safetensors_guard::{ElementType, TensorIndex, TensorLimits, WeightsError};
+use crate::safetensors_guard::{ElementType, TensorIndex, TensorLimits};
+use crate::weights_error::WeightsError;
 
 /// The largest `weights.safetensors` of a head, in bytes.
 pub const MAX_WEIGHTS_BYTES: usize = 64 << 20;
@@ -114,9 +116,17 @@ fn numbers(bytes: &[u8], index: &TensorIndex, name: &'static str) -> Result<Opti
     let data = index.data(bytes, entry);
     let numbers: Arc<[f32]> = match entry.element {
         ElementType::F32 => data.chunks_exact(4).map(|four| f32::from_le_bytes(array(four))).collect(),
-        ElementType::F16 => data.chunks_exact(2).map(|two| widen_f16(u16::from_le_bytes(array(two)))).collect(),
-        ElementType::BF16 => data.chunks_exact(2).map(|two| widen_bf16(u16::from_le_bytes(array(two)))).collect(),
-        element => return Err(WeightsError::Element { name: entry.name.clone(), found: element.as_str() }),
+        ElementType::F16 => data.chunks_exact(2).map(|two| f16::from_le_bytes(array(two)).to_f32()).collect(),
+        ElementType::BF16 => data.chunks_exact(2).map(|two| bf16::from_le_bytes(array(two)).to_f32()).collect(),
+        ElementType::Bool
+        | ElementType::U8
+        | ElementType::I8
+        | ElementType::I16
+        | ElementType::I32
+        | ElementType::I64
+        | ElementType::F64 => {
+            return Err(WeightsError::Element { name: entry.name.clone(), found: entry.element.as_str() });
+        }
     };
     match numbers.iter().position(|number| !number.is_finite()) {
         Some(index) => Err(WeightsError::NotFinite { name, index }),
@@ -126,25 +136,4 @@ fn numbers(bytes: &[u8], index: &TensorIndex, name: &'static str) -> Result<Opti
 
 fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
     bytes.try_into().unwrap_or([0; N])
-}
-
-/// The `f32` equal to the half-precision number with these bits.
-#[must_use]
-pub fn widen_f16(bits: u16) -> f32 {
-    let sign = u32::from(bits & 0x8000) << 16;
-    let exponent = u32::from(bits >> 10 & 0x1f);
-    let fraction = u32::from(bits & 0x3ff);
-    let magnitude = match exponent {
-        // Zero and subnormal numbers: the fraction counts steps of 2^-24, exactly representable.
-        0 => return f32::from_bits((fraction as f32 * 2_f32.powi(-24)).to_bits() | sign),
-        31 => 0x7f80_0000 | fraction << 13,
-        _ => (exponent + 112) << 23 | fraction << 13,
-    };
-    f32::from_bits(sign | magnitude)
-}
-
-/// The `f32` equal to the bfloat16 number with these bits.
-#[must_use]
-pub fn widen_bf16(bits: u16) -> f32 {
-    f32::from_bits(u32::from(bits) << 16)
 }

@@ -1,0 +1,41 @@
+//! Durability: what must hold when a process dies at any moment, files are damaged, or the disk is full.
+//!
+//! One binary that is its own victim: called with `--script`, it runs changes against a data directory and prints what
+//! was acknowledged; called without, it runs the tests, which start it again and kill it. Tests that need something
+//! this machine may refuse (ptrace, mount, another user) are reported as ignored, with the reason.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::print_stdout, reason = "the script acknowledges on standard output; tests print what they counted")]
+
+mod script;
+mod model;
+mod victim;
+mod kill_points;
+mod strace;
+mod preload;
+mod bare_store;
+mod random_kill;
+mod junk;
+mod second_process;
+mod disk;
+
+use libtest_mimic::{Arguments, Trial};
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some(words) = script::words(&arguments) {
+        script::run(&words);
+        return;
+    }
+    let groups: [fn() -> Vec<Trial>; 7] = [
+        strace::trials,
+        preload::trials,
+        bare_store::trials,
+        random_kill::trials,
+        junk::trials,
+        second_process::trials,
+        disk::trials,
+    ];
+    let trials = groups.into_iter().flat_map(|group| group()).collect();
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}

@@ -1,0 +1,46 @@
+//! What a registry must look like after each change, to compare with what a crash has left.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use registry::{Digest, Registry};
+
+use crate::script::{self, OPTIONS};
+use crate::victim::open;
+
+/// Everything a caller could see: tasks, versions with the digests of what they export, aliases, generations.
+pub(crate) fn fingerprint(registry: &Registry) -> String {
+    let mut seen = format!("generation {}\n", registry.generation());
+    for (key, task) in registry.tasks() {
+        writeln!(seen, "{key:?} {:?} {:?} at {}", task.aliases, task.last_version, task.generation).unwrap();
+        for (version, installed) in &task.versions {
+            let folder = registry.export_head(key, *version).unwrap();
+            assert_eq!(Digest::of(&folder.head_toml), installed.digest, "a head is not what its digest names");
+            writeln!(seen, "{version} {} at {}", installed.digest, installed.generation).unwrap();
+        }
+        for (alias, version) in &task.aliases {
+            assert!(task.versions.contains_key(version), "alias {alias} of {key:?} names a version that is gone");
+        }
+    }
+    Digest::of(seen.as_bytes()).hex()
+}
+
+/// The fingerprints after 0, 1, … changes of the fixed script, beginning with what is in `dir` (which is changed).
+pub(crate) fn fixed_script(dir: &Path) -> Vec<String> {
+    let mut registry = open(dir, &OPTIONS).unwrap();
+    let mut fingerprints = vec![fingerprint(&registry)];
+    for change in script::changes() {
+        registry.commit(change).unwrap();
+        fingerprints.push(fingerprint(&registry));
+    }
+    registry.close().unwrap();
+    fingerprints
+}
+
+/// The generation and fingerprint of the last line that was acknowledged.
+pub(crate) fn last_acknowledged(output: &str) -> Option<(u64, &str)> {
+    output.lines().rev().find_map(|line| {
+        let (generation, fingerprint) = line.strip_prefix("ACK ")?.split_once(' ')?;
+        Some((generation.parse().unwrap(), fingerprint))
+    })
+}

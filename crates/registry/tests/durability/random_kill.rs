@@ -1,0 +1,53 @@
+//! Killed at random moments, again and again on the same directory: nothing acknowledged is lost, nothing is torn.
+
+use std::io::Read;
+use std::process::Stdio;
+use std::time::Duration;
+
+use libtest_mimic::{Failed, Trial};
+
+use crate::model;
+use crate::script::OPTIONS;
+use crate::victim::{self, scratch};
+
+/// More rounds, where there is time for them.
+const ROUNDS_VARIABLE: &str = "HEADWATER_KILL_ROUNDS";
+const ROUNDS: u64 = 30;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![Trial::test("killed_at_random_moments_it_keeps_what_it_acknowledged", keeps_what_it_acknowledged)]
+}
+
+fn keeps_what_it_acknowledged() -> Result<(), Failed> {
+    let rounds = std::env::var(ROUNDS_VARIABLE).ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(ROUNDS);
+    let scratch = scratch();
+    let dir = scratch.path().join("data");
+    let mut acknowledged = 0;
+    let mut reached = 0;
+    for round in 0..rounds {
+        let seed = round.to_string();
+        let mut victim = victim::command(&["endless", dir.to_str().unwrap(), &seed]).stdout(Stdio::piped()).spawn()?;
+        // From the middle of opening to some hundred changes later.
+        std::thread::sleep(Duration::from_millis(5 + round * 37 % 120));
+        victim.kill()?;
+        let mut output = String::new();
+        victim.stdout.take().unwrap().read_to_string(&mut output)?;
+        victim.wait()?;
+        let registry = victim::open(&dir, &OPTIONS).map_err(|error| format!("round {round}: {error}"))?;
+        let found = registry.generation();
+        let fingerprint = model::fingerprint(&registry);
+        if found < reached || !registry.boot_report().damaged.is_empty() {
+            return Err(format!("round {round}: generation {found} after {reached}, or damage").into());
+        }
+        if let Some((generation, expected)) = model::last_acknowledged(&output) {
+            if found < generation || found > generation + 1 || (found == generation && fingerprint != expected) {
+                return Err(format!("round {round}: acknowledged {generation}, found {found}").into());
+            }
+            acknowledged += output.lines().count();
+        }
+        reached = found;
+        registry.close()?;
+    }
+    println!("{rounds} kills, {acknowledged} acknowledgements, 0 lost, 0 torn, generation {reached}");
+    if acknowledged == 0 { Err("no change was ever acknowledged".into()) } else { Ok(()) }
+}

@@ -1,0 +1,137 @@
+//! The victim: changes against a data directory, one `ACK generation fingerprint` line after each that was acknowledged.
+
+use std::io::{Read, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use engine::{Alias, Head, HeadKind, HeadParts, TaskKey, TenantName, Version};
+use registry::{Change, Digest, Install, OpenOptions, Registry, RegistryError};
+
+use crate::model;
+
+pub(crate) const SCRIPT_FLAG: &str = "--script";
+
+/// As a server, with a ballast that is quick to copy.
+pub(crate) const OPTIONS: OpenOptions = OpenOptions { ballast_bytes: 64 << 10, ..OpenOptions::SERVER };
+
+/// The words after [`SCRIPT_FLAG`], if this process is a victim.
+pub(crate) fn words(arguments: &[String]) -> Option<Vec<&str>> {
+    let (_, rest) = arguments.split_first()?;
+    let (flag, words) = rest.split_first()?;
+    (flag == SCRIPT_FLAG).then(|| words.iter().map(String::as_str).collect())
+}
+
+/// Runs one of the scripts. Exit status 3 and the error's text mean that the registry refused.
+pub(crate) fn run(words: &[&str]) {
+    let done = match words {
+        ["fixed", dir] => run_fixed(Path::new(dir)),
+        ["endless", dir, seed] => run_endless(Path::new(dir), seed.parse().unwrap()),
+        ["hold", dir] => hold(Path::new(dir)),
+        ["bare", dir] => {
+            crate::bare_store::run(Path::new(dir));
+            println!("CLOSED");
+            Ok(())
+        }
+        _ => panic!("no such script: {words:?}"),
+    };
+    if let Err(error) = done {
+        println!("REFUSED {error}");
+        std::process::exit(3);
+    }
+}
+
+/// The changes of the fixed script: install five, alias, alias back, delete.
+pub(crate) fn changes() -> Vec<Change> {
+    let mut changes: Vec<Change> = (0..5).map(|number| install(&format!("group/task{}", number % 3), number)).collect();
+    changes.push(set_alias("group/task0", 1));
+    changes.push(set_alias("group/task0", 2));
+    changes.push(Change::DeleteVersion { key: key("group/task1"), version: version(1), with_aliases: true });
+    changes
+}
+
+pub(crate) fn install(task: &str, seed: u64) -> Change {
+    Change::Install(Install {
+        key: key(task),
+        version: None,
+        head: Arc::new(head(seed)),
+        encoder: Digest::of(b"encoder"),
+        forced: false,
+        aliases: vec![Alias::live()],
+    })
+}
+
+/// A small head whose numbers follow from `seed`; every other one has a task embedding, and all biases are equal.
+pub(crate) fn head(seed: u64) -> Head {
+    let weight: Arc<[f32]> = (0..24).map(|index| (seed * 24 + index) as f32 / 8.0).collect();
+    let parts = HeadParts {
+        labels: ["no", "maybe", "yes"].map(String::from).to_vec(),
+        task_embedding: (seed % 2 == 1).then(|| weight.iter().copied().take(8).collect()),
+        weight,
+        bias: vec![0.5; 3].into(),
+        ..HeadParts::default()
+    };
+    Head::new(HeadKind::Classification, 8, parts).unwrap()
+}
+
+pub(crate) fn set_alias(task: &str, number: u64) -> Change {
+    let (key, version) = (key(task), version(number));
+    Change::SetAlias { key, alias: Alias::live(), version, expected_generation: None }
+}
+
+pub(crate) fn key(task: &str) -> TaskKey {
+    TaskKey { tenant: TenantName::default_tenant(), task: task.parse().unwrap() }
+}
+
+pub(crate) fn version(number: u64) -> Version {
+    Version::new(number).unwrap()
+}
+
+fn run_fixed(dir: &Path) -> Result<(), RegistryError> {
+    let mut registry = Registry::open(dir, &OPTIONS)?;
+    for change in changes() {
+        registry.commit(change)?;
+        acknowledge(&registry);
+    }
+    registry.close()?;
+    println!("CLOSED");
+    Ok(())
+}
+
+/// Changes for ever, each following from the generation and `seed`.
+fn run_endless(dir: &Path, seed: u64) -> Result<(), RegistryError> {
+    let mut registry = Registry::open(dir, &OPTIONS)?;
+    acknowledge(&registry);
+    loop {
+        let number = registry.generation();
+        let task = format!("task{}", (number * 7 + seed) % 5);
+        let oldest = registry
+            .task(&key(&task))
+            .filter(|task| task.versions.len() > 3)
+            .and_then(|task| task.versions.first_key_value().map(|(version, _)| *version));
+        let change = match (number % 3, oldest) {
+            (2, Some(version)) => Change::DeleteVersion { key: key(&task), version, with_aliases: true },
+            (1, Some(version)) => set_alias(&task, version.number()),
+            _ => install(&task, seed * 100_000 + number),
+        };
+        registry.commit(change)?;
+        acknowledge(&registry);
+    }
+}
+
+/// Opens, says so, and keeps the directory until standard input ends.
+fn hold(dir: &Path) -> Result<(), RegistryError> {
+    let mut registry = Registry::open(dir, &OPTIONS)?;
+    acknowledge(&registry);
+    let mut line = [0; 1];
+    while std::io::stdin().read(&mut line).unwrap() > 0 {
+        registry.commit(install("held", registry.generation()))?;
+        acknowledge(&registry);
+    }
+    registry.close()
+}
+
+/// One write, so that a killed process leaves whole lines or none.
+fn acknowledge(registry: &Registry) {
+    let line = format!("ACK {} {}\n", registry.generation(), model::fingerprint(registry));
+    std::io::stdout().write_all(line.as_bytes()).unwrap();
+}
