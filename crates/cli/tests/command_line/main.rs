@@ -1,5 +1,7 @@
 //! The command line against a server of its own that answers by rule.
 
+#![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
 mod rule_server;
 
 mod exit_statuses_tell_what_went_wrong;
