@@ -1,3 +1,4 @@
 //! Behaviour across crates, without libtorch.
 
+mod set_up;
 mod tidy;
