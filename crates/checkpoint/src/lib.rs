@@ -1,1 +1,45 @@
 //! Published checkpoints in, bundles out.
+//!
+//! [`import`] is the whole path. The modules stand in its order: where files come from, how they are read safely, what
+//! the encoder must have, what each layout means, what is decided about heads, and what a person is told. [`synth`]
+//! goes the other way and makes checkpoints from a seed.
+
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+
+mod import;
+mod source;
+mod hub;
+mod folder;
+mod model_config;
+mod tokenizer;
+mod weights;
+mod tensor_file;
+pub mod jail;
+mod state_dict;
+mod archive;
+mod pickle;
+mod tensor_writer;
+mod encoder_config;
+mod encoder_tensors;
+mod layout;
+mod task_list;
+mod one_file;
+mod adapters;
+mod multi_task;
+mod fine_tuned;
+mod raw_head;
+mod kinds;
+mod names;
+mod report;
+mod synth;
+mod error;
+
+pub use error::CheckpointError;
+pub use hub::HubSettings;
+pub use import::{ImportOptions, import};
+pub use jail::Jail;
+pub use kinds::DecidedBy;
+pub use layout::Layout;
+pub use report::{HeadRow, Report};
+pub use source::{HubId, Source};
+pub use synth::{Preset, SynthOptions, Synthetic, synth};

@@ -1,0 +1,196 @@
+//! Why a checkpoint cannot be read, or a bundle not be written.
+
+use std::path::{Path, PathBuf};
+
+use engine::{HeadError, NameError};
+use registry::{RegistryError, WeightsError};
+
+/// Why a checkpoint cannot be read, or a bundle not be written. Every text reads well after `cannot import: `.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The operating system refused; usually a path that is wrong or a disk that is full.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file or folder in question.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The source is neither a folder nor `org/name[@revision]`.
+    #[error("{0:?} is neither a folder nor a hub id of the form org/name or org/name@revision")]
+    BadSource(String),
+    /// The hub cannot be reached, does not have the repository, or answers with something unusable.
+    #[error("hub repository {repository}: {reason}")]
+    Hub {
+        /// `org/name@revision`.
+        repository: String,
+        /// What happened.
+        reason: String,
+    },
+    /// A file that the layout needs is not there.
+    #[error("{folder} has no {file}{}", hint.map(|hint| format!(": {hint}")).unwrap_or_default())]
+    MissingFile {
+        /// Where it was looked for.
+        folder: String,
+        /// The file's name.
+        file: String,
+        /// How to make it, where one line says it.
+        hint: Option<&'static str>,
+    },
+    /// A name in the source is a link out of it, a device, a pipe or a folder.
+    #[error("{path} is {found}; only regular files inside the source are read")]
+    NotRegular {
+        /// The refused path.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
+    },
+    /// A file is larger than its kind may be.
+    #[error("{path} has {bytes} bytes, the limit is {limit}")]
+    TooLarge {
+        /// The refused file.
+        path: PathBuf,
+        /// Its length.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// A JSON file is malformed or holds something else than its reader expects.
+    #[error("{file} cannot be read: {reason}")]
+    BadJson {
+        /// The file's name.
+        file: String,
+        /// What is wrong, with its place.
+        reason: String,
+    },
+    /// A safetensors file breaks a rule of its format or of ours.
+    #[error("{file} is refused: {source}")]
+    BadTensorFile {
+        /// The file's name.
+        file: String,
+        /// The broken rule.
+        #[source]
+        source: WeightsError,
+    },
+    /// A tensor of the encoder holds NaN or infinity.
+    #[error("tensor {name} holds a number that is not finite")]
+    NotFinite {
+        /// Its full name.
+        name: String,
+    },
+    /// A pickled checkpoint is not a plain archive of tensors.
+    #[error("refused pickle: {0}")]
+    BadPickle(String),
+    /// The process that reads a pickle broke one of its limits, or could not start.
+    #[error("{file} could not be converted: {reason}")]
+    Jail {
+        /// The pickled file.
+        file: String,
+        /// Which limit, or what it said.
+        reason: String,
+    },
+    /// A configuration key has a value that this encoder does not implement.
+    #[error("config.json: {key} is {value}, {expected}")]
+    BadConfig {
+        /// The key.
+        key: &'static str,
+        /// Its value, as written.
+        value: String,
+        /// What is served.
+        expected: &'static str,
+    },
+    /// A tensor that the configuration or the layout calls for is absent.
+    #[error("tensor {name} is missing")]
+    MissingTensor {
+        /// Its full name.
+        name: String,
+    },
+    /// A tensor that nothing in the layout explains.
+    #[error("tensor {name} is not expected{}", hint.map(|hint| format!(": {hint}")).unwrap_or_default())]
+    UnexpectedTensor {
+        /// Its full name.
+        name: String,
+        /// What such a name means, where known.
+        hint: Option<&'static str>,
+    },
+    /// A tensor's shape fits neither the configuration nor its neighbours.
+    #[error("tensor {name} has shape {found:?}, expected {expected}")]
+    BadShape {
+        /// Its full name.
+        name: String,
+        /// Its shape.
+        found: Vec<usize>,
+        /// What would fit.
+        expected: String,
+    },
+    /// A tensor of integers or truth values stands where numbers are needed.
+    #[error("tensor {name} has element type {found}, expected F32, F16, BF16 or F64")]
+    BadElementType {
+        /// Its full name.
+        name: String,
+        /// Its element type.
+        found: &'static str,
+    },
+    /// The files make none of the layouts that are read.
+    #[error("no known layout: {0}")]
+    UnknownLayout(String),
+    /// Names and tensors of a task list do not go together.
+    #[error("task list: {0}")]
+    BadTaskList(String),
+    /// A task's name cannot be used.
+    #[error("task name {name:?}: {source}")]
+    BadTaskName {
+        /// The name as given, shortened.
+        name: String,
+        /// What is wrong with it.
+        #[source]
+        source: NameError,
+    },
+    /// A line of a file of task kinds is malformed.
+    #[error("{file}, line {line}: {reason}")]
+    BadKindsFile {
+        /// The file.
+        file: String,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A kind was asked for that the tensors cannot be.
+    #[error("task {task}: asked to be {asked}, but its tensors have {outputs} outputs")]
+    KindMismatch {
+        /// The task.
+        task: String,
+        /// The kind asked for.
+        asked: String,
+        /// Outputs found.
+        outputs: usize,
+    },
+    /// Numbers and labels do not make a head.
+    #[error("task {task}: {source}")]
+    BadHead {
+        /// The task.
+        task: String,
+        /// What is wrong.
+        #[source]
+        source: HeadError,
+    },
+    /// The bundle could not be written.
+    #[error("cannot write the bundle: {0}")]
+    Bundle(#[from] RegistryError),
+    /// A preset of synthetic checkpoints that does not exist.
+    #[error("preset {0:?} is unknown: expected one of {1}")]
+    UnknownPreset(String, String),
+}
+
+impl CheckpointError {
+    pub(crate) fn io(path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.as_ref().to_path_buf();
+        move |source| Self::Io { path, source }
+    }
+
+    pub(crate) fn json(file: impl Into<String>, reason: impl ToString) -> Self {
+        Self::BadJson { file: file.into(), reason: reason.to_string() }
+    }
+}
