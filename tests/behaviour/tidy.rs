@@ -7,6 +7,7 @@ mod documents;
 mod edges;
 mod fences;
 mod files;
+mod options;
 mod tree;
 
 use tree::Tree;

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::Path;
 
 /// Suffixes of files that are read; others are known by their path alone.
-const TEXT: [&str; 11] = [".rs", ".toml", ".md", ".proto", ".py", ".sh", ".cpp", ".h", ".yaml", ".yml", "Makefile"];
+const TEXT: [&str; 12] =
+    [".rs", ".toml", ".md", ".proto", ".py", ".sh", ".cpp", ".h", ".yaml", ".yml", "Makefile", ".env"];
 
 /// Every file below the root, build outputs and downloads left out; contents are empty where they are not text.
 pub(super) struct Tree {
