@@ -54,9 +54,9 @@ async fn rows_in_flight_are_bounded_however_long_the_file_is() {
     let most_waiting = server.most_waiting.clone();
     let address = server.start().await;
     let input = "{\"text\": \"a\"}\n".repeat(20_000);
-    let run = headwater(&["classify", "a/b", "--input", "-", "--addr", &address], &input).await;
+    let run = headwater(&["classify", "patient", "--input", "-", "--addr", &address], &input).await;
     assert_eq!((run.status, run.output.lines().count()), (0, 20_000));
-    assert!(most_waiting.load(Ordering::Relaxed) <= 256);
+    assert!((8..=256).contains(&most_waiting.load(Ordering::Relaxed)));
 }
 
 #[tokio::test]

@@ -18,7 +18,8 @@ use tonic::{Request, Response, Status, Streaming};
 const ROWS_TOGETHER: usize = 7;
 
 /// Answers each text with its length: `busy` at its first two attempts with a request to come back, `bad` never, and
-/// anything for the task `secret` with a refusal of the whole stream.
+/// anything for the task `secret` with a refusal of the whole stream. For the task `patient` it answers only when no
+/// further row comes.
 #[derive(Default)]
 pub(crate) struct RuleServer {
     /// Most rows that were ever read and not answered.
@@ -99,7 +100,8 @@ impl ClassifierService for RuleServer {
                     Ok(_) | Err(_) => {}
                 }
                 most_waiting.fetch_max(waiting.len(), Ordering::Relaxed);
-                if waiting.len() >= ROWS_TOGETHER || paused {
+                let patient = waiting.first().is_some_and(|row: &ClassifyStreamRequest| row.task == "patient");
+                if paused || (waiting.len() >= ROWS_TOGETHER && !patient) {
                     while let Some(row) = waiting.pop() {
                         let _ = sender.send(Ok(answer(row, &mut busy))).await;
                     }
