@@ -194,3 +194,6 @@ fn on_host(tensor: &Tensor) -> Result<Vec<f32>, TchError> {
 fn unsigned(size: i64) -> usize {
     size as usize
 }
+
+#[cfg(test)]
+mod tests;
