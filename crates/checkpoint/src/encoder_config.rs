@@ -107,7 +107,7 @@ impl EncoderConfig {
         }
         let hidden = dimension("hidden_size", keys.hidden_size.unwrap_or(1536))?;
         let heads = dimension("num_attention_heads", keys.num_attention_heads.unwrap_or(24))?;
-        if hidden % heads != 0 {
+        if !hidden.is_multiple_of(heads) {
             return Err(refuse("num_attention_heads", heads, "which does not divide hidden_size"));
         }
         let same_as_hidden = |key, value: Option<i64>, product: usize, expected| match value {
@@ -250,7 +250,7 @@ fn convolution(
     }
     let kernel = dimension("conv_kernel_size", kernel)?;
     let groups = dimension("conv_groups", groups.unwrap_or(1))?;
-    if hidden % groups != 0 {
+    if !hidden.is_multiple_of(groups) {
         return Err(refuse("conv_groups", groups, "which does not divide hidden_size"));
     }
     let activation = activation("conv_act", Some(name.unwrap_or_else(|| "tanh".to_owned())))?;

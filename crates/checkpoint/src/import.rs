@@ -246,8 +246,9 @@ fn usable_labels(labels: Vec<String>, kind: HeadKind, outputs: usize, notes: &mu
 fn check_names<'a>(tasks: impl Iterator<Item = &'a TaskName>) -> Result<(), CheckpointError> {
     let mut seen = BTreeSet::new();
     for task in tasks {
-        if !seen.insert(task.as_str()) {
-            return Err(CheckpointError::BadTaskList(format!("two tasks would both be called {task}")));
+        if !seen.insert(task.as_str().to_lowercase()) {
+            let reason = format!("two tasks would both be called {task}, or differ only in case");
+            return Err(CheckpointError::BadTaskList(reason));
         }
     }
     Ok(())

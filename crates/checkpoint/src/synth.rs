@@ -28,6 +28,7 @@ use tasks::SyntheticTask;
 const CHUNK_NUMBERS: usize = 1 << 18;
 const MODEL_FOLDER: &str = "model";
 const ADAPTERS_FOLDER: &str = "adapters";
+const KINDS_FILE: &str = "kinds.tsv";
 const INFERENCE_LABELS: [&str; 3] = ["entailment", "neutral", "contradiction"];
 
 /// What to make.
@@ -52,6 +53,8 @@ pub struct Synthetic {
     pub model: PathBuf,
     /// The adapters' folder, in that layout.
     pub adapters: Option<PathBuf>,
+    /// A table for [`ImportOptions::kinds_file`](crate::ImportOptions::kinds_file): what the files leave unsaid.
+    pub kinds: PathBuf,
     /// Number of random weights in the encoder, heads not counted.
     pub parameters: u64,
 }
@@ -93,6 +96,9 @@ fn write_all(options: &SynthOptions) -> Result<Synthetic, CheckpointError> {
     write_json(&model, "tokenizer_config.json", &settings)?;
     write_json(&model, "tokenizer.json", &vocabulary::tokenizer(config.vocabulary, options.seed))?;
 
+    let kinds = options.folder.join(KINDS_FILE);
+    fs::write(&kinds, tasks::kinds_table(&tasks)).map_err(CheckpointError::io(&kinds))?;
+
     let mut plan = planned(expected(&config, true));
     plan.extend(planned(vec![
         ("classifier.weight".to_owned(), vec![INFERENCE_LABELS.len(), config.hidden]),
@@ -110,7 +116,7 @@ fn write_all(options: &SynthOptions) -> Result<Synthetic, CheckpointError> {
         adapters = Some(folder);
     }
     write_model(&model.join("model.safetensors"), &plan, &tasks, options.seed)?;
-    Ok(Synthetic { model, adapters, parameters })
+    Ok(Synthetic { model, adapters, kinds, parameters })
 }
 
 fn write_adapters(

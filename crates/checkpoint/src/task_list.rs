@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use engine::MAX_LABELS;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::error::CheckpointError;
 
@@ -56,11 +56,12 @@ impl TaskList {
         Ok(Self { tasks, sizes: keys.classifiers_size.unwrap_or_default(), labels })
     }
 
-    /// A remark where the claimed size of classifier `index` is not `outputs` and not `[outputs, hidden]`.
+    /// A remark where the claimed size of classifier `index` is not `outputs`, in any of the three spellings in use: the
+    /// number alone, before `hidden`, or after it.
     pub(crate) fn remark(&self, index: usize, outputs: usize, hidden: usize) -> Option<String> {
         let claimed = self.sizes.get(index)?;
-        let plain = [Value::from(outputs), serde_json::json!([outputs, hidden])];
-        (!plain.contains(claimed)).then(|| {
+        let spellings = [json!(outputs), json!([outputs, hidden]), json!([hidden, outputs])];
+        (!spellings.contains(claimed)).then(|| {
             let claimed: String = claimed.to_string().chars().take(60).collect();
             format!("config says size {claimed}, the tensors say {outputs} outputs")
         })

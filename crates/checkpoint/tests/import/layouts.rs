@@ -136,3 +136,23 @@ fn one_encoder_has_one_digest_wherever_it_came_from() {
     assert_eq!(again.layout, Layout::Bare);
     assert_eq!(again.encoder, report.encoder);
 }
+
+#[test]
+fn every_configuration_of_the_family_has_the_tensors_it_calls_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut n_configurations = 0;
+    for entry in std::fs::read_dir(fixture("../parity")).unwrap() {
+        let path = entry.unwrap().path();
+        if !path.join("config.json").exists() {
+            continue;
+        }
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let model = folder.path().join(&name);
+        crate::copy(&path, &model);
+        std::fs::copy(fixture("c-sequence").join("tokenizer.json"), model.join("tokenizer.json")).unwrap();
+        let imported = import(&model);
+        assert!(imported.is_ok(), "{name}: {}", imported.unwrap_err());
+        n_configurations += 1;
+    }
+    assert!(n_configurations >= 14, "{n_configurations}");
+}

@@ -21,6 +21,7 @@ fn both_layouts_of_444_tasks_import_to_the_same_heads() {
         let bundle = work.path().join(format!("{layout:?}-bundle"));
         let mut options = options(&parts.model, &bundle);
         options.adapters = parts.adapters.map(Source::Folder);
+        options.kinds_file = Some(parts.kinds);
         let report = checkpoint::import(&options).unwrap();
         assert_eq!(report.layout, layout);
         assert_eq!(report.heads.len(), 445, "444 tasks and the model's own classifier");
@@ -34,13 +35,19 @@ fn both_layouts_of_444_tasks_import_to_the_same_heads() {
         let (a, b) = (head(one, row.task.as_str(), 32), head(two, row.task.as_str(), 32));
         assert_eq!(a.parts().weight, b.parts().weight, "{}", row.task);
         assert_eq!(a.parts().task_embedding, b.parts().task_embedding, "{}", row.task);
+        assert_eq!((a.kind(), &a.parts().prompt), (b.kind(), &b.parts().prompt), "{}", row.task);
     }
-    let kinds = |kind: HeadKind| second.heads.iter().filter(|row| row.kind == kind).count();
-    assert!(
-        kinds(HeadKind::MultipleChoice) > 150
-            && kinds(HeadKind::Classification) > 250
-            && kinds(HeadKind::Regression) > 3
-    );
+    for kind in HeadKind::ALL {
+        let found = second.heads.iter().filter(|row| row.kind == kind).count();
+        let least = match kind {
+            HeadKind::Classification => 250,
+            HeadKind::MultipleChoice => 150,
+            HeadKind::TokenClassification => 8,
+            HeadKind::Regression | HeadKind::Reward => 4,
+            HeadKind::MultiLabel => 0,
+        };
+        assert!(found >= least, "{found} of kind {kind}");
+    }
     let largest = second.heads.iter().map(|row| row.outputs).max().unwrap();
     assert!((50..=150).contains(&largest), "{largest}");
 }
