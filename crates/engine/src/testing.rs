@@ -114,11 +114,11 @@ pub struct CountingModel {
 }
 
 impl CountingModel {
-    /// A model of this hidden size; `rows` counts what it is given.
+    /// A model of this hidden size that says it is the encoder of that digest; `rows` counts what it is given.
     #[must_use]
-    pub fn new(hidden: usize, rows: Arc<AtomicUsize>) -> Self {
+    pub fn new(encoder_digest: String, hidden: usize, rows: Arc<AtomicUsize>) -> Self {
         let info = ModelInfo {
-            encoder_digest: "sha256:counting".to_owned(),
+            encoder_digest,
             hidden,
             embedding: hidden,
             vocabulary: VOCABULARY,

@@ -1,9 +1,7 @@
 //! From stored heads to served ones, once the encoder is loaded.
 
-use std::sync::Arc;
-
-use engine::{Alias, TaskKey, TenantName};
-use registry::{Bundle, Change, Digest, EncoderWidths, Install, Registry, RegistryError};
+use engine::TenantName;
+use registry::{Bundle, Change, EncoderWidths, RegistryError, SeedEncoder, Seeds, seeds};
 use tracing::{info, warn};
 
 use crate::changes::Writer;
@@ -15,52 +13,36 @@ pub(crate) fn publish_all(
     widths: EncoderWidths,
 ) -> Result<(), RegistryError> {
     if let Some(bundle) = bundle {
-        let heads = missing_heads(writer.registry(), bundle, writer.encoder(), widths);
-        if !heads.is_empty() {
-            let n_heads = heads.len();
-            match writer.apply(Change::InstallMany(heads)) {
-                Ok(committed) => info!(heads = n_heads, generation = committed.generation, "heads taken in"),
-                Err(error @ RegistryError::ReadOnly { .. }) => warn!(%error, "the bundle's heads were not taken in"),
-                Err(error) => return Err(error),
-            }
-        }
+        take_in(writer, bundle, widths)?;
     }
     let misfits = writer.publish_all();
+    let heads: usize = writer.registry().tasks().map(|(_, task)| task.versions.len()).sum();
     let report = writer.registry().boot_report();
-    info!(
-        heads = report.heads,
-        misfits,
-        damaged = report.damaged.len(),
-        rebuilt = report.rebuilt.as_deref().unwrap_or("no"),
-        "heads published"
-    );
+    for damaged in &report.damaged {
+        warn!(?damaged, "a stored head is damaged");
+    }
+    if let Some(reason) = &report.rebuilt {
+        warn!(%reason, "the registry was rebuilt");
+    }
+    info!(heads, misfits, damaged = report.damaged.len(), "heads published");
     Ok(())
 }
 
-/// The bundle's heads whose task the registry has never known, or knows on other encoders alone. A task whose
-/// versions were all deleted stays deleted.
-fn missing_heads(registry: &Registry, bundle: &Bundle, encoder: Digest, widths: EncoderWidths) -> Vec<Install> {
-    let mut missing = Vec::new();
-    for task in bundle.heads() {
-        let key = TaskKey { tenant: TenantName::default_tenant(), task: task.clone() };
-        let is_missing = match registry.task(&key) {
-            None => !registry.knows(&key),
-            Some(stored) => stored.versions.values().all(|installed| installed.encoder != encoder),
-        };
-        if !is_missing {
-            continue;
-        }
-        match bundle.read_head(task, widths) {
-            Ok((manifest, head)) => missing.push(Install {
-                key,
-                version: None,
-                head: Arc::new(head),
-                encoder: manifest.encoder,
-                forced: false,
-                aliases: vec![Alias::live()],
-            }),
-            Err(error) => warn!(%task, %error, "a head of the bundle was left out"),
-        }
+/// A registry that is read-only serves what it has; a bad head of the bundle is left out and the others serve.
+fn take_in(writer: &mut Writer, bundle: &Bundle, widths: EncoderWidths) -> Result<(), RegistryError> {
+    let encoder = SeedEncoder { digest: writer.encoder(), widths };
+    let Seeds { installs, refused } = seeds(writer.registry(), bundle, &TenantName::default_tenant(), encoder);
+    for (task, error) in refused {
+        warn!(%task, %error, "a head of the bundle was left out");
     }
-    missing
+    if installs.is_empty() {
+        return Ok(());
+    }
+    let n_heads = installs.len();
+    match writer.apply(Change::InstallMany(installs)) {
+        Ok(committed) => info!(heads = n_heads, generation = committed.generation, "the bundle's heads were taken in"),
+        Err(error @ RegistryError::ReadOnly { .. }) => warn!(%error, "the bundle's heads were not taken in"),
+        Err(error) => return Err(error),
+    }
+    Ok(())
 }

@@ -2,6 +2,10 @@
 
 mod config;
 mod run;
+mod import;
+mod synth;
+mod registry_tool;
+mod bench;
 mod telemetry;
 
 use std::process::ExitCode;
@@ -19,15 +23,27 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(Box<config::Serve>),
+    Import(import::Import),
+    Synth(synth::Synth),
+    Registry(registry_tool::RegistryTool),
+    Bench(bench::Bench),
     /// Print the digest of a bundle's encoder
     EncoderDigest(config::DigestOf),
 }
 
 fn main() -> ExitCode {
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == import::READ_PICKLE) {
+        return checkpoint::jail::child_main(&words.collect::<Vec<_>>());
+    }
     let arguments = Arguments::parse();
     telemetry::start();
     let done = match arguments.command {
         Command::Serve(options) => run::run(*options),
+        Command::Import(options) => options.run(),
+        Command::Synth(options) => options.run(),
+        Command::Registry(options) => options.run(),
+        Command::Bench(options) => options.run(),
         Command::EncoderDigest(options) => options.run().map(|digest| telemetry::say(&digest.to_string())),
     };
     match done {

@@ -1,0 +1,188 @@
+//! `bench`: how long the encoder takes by batch and length, and what mixed lengths cost.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use checkpoint::{HubSettings, ImportOptions, Jail, Layout, Preset, Source, SynthOptions};
+use clap::Args;
+use deberta::{Device, LoadOptions, Precision};
+use engine::{Model, Row, Tokens, VectorKind};
+use registry::Bundle;
+use tokio::time::Instant;
+
+use crate::telemetry::say;
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// Batch and length of the shapes measured.
+const SHAPES: [(usize, usize); 6] = [(1, 16), (1, 64), (1, 128), (8, 64), (8, 128), (8, 512)];
+const SEED: u64 = 20_251_123;
+const MIXED_ROWS: usize = 256;
+
+/// Measure the encoder: medians over repeated runs of fixed shapes, from a fixed seed
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// Bundle whose encoder is measured
+    #[arg(long, value_name = "DIR", conflicts_with = "preset")]
+    bundle: Option<PathBuf>,
+    /// Measure random weights of this geometry instead: tiny, xsmall, small, base, large
+    #[arg(long, value_name = "NAME")]
+    preset: Option<Preset>,
+    /// Where the encoder runs
+    #[arg(long, default_value = "cpu")]
+    device: Device,
+    /// Element type of the encoder
+    #[arg(long, default_value = "fp32")]
+    dtype: Precision,
+    /// Threads of the encoder on the CPU; 0 is one for each core
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    threads: usize,
+    /// Seconds spent on each shape
+    #[arg(long, value_name = "S", default_value_t = 3)]
+    seconds: u64,
+}
+
+impl Bench {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let scratch = tempfile::tempdir()?;
+        let bundle = match (&self.bundle, self.preset) {
+            (Some(bundle), _) => bundle.clone(),
+            (None, preset) => synthetic(scratch.path(), preset.unwrap_or(Preset::Base))?,
+        };
+        let encoder_dir = Bundle::open(&bundle)?.encoder_dir();
+        let options = LoadOptions {
+            encoder_digest: String::new(),
+            device: self.device,
+            precision: self.dtype,
+            threads: self.threads,
+        };
+        let loading = Instant::now();
+        let mut model = deberta::load(&encoder_dir, options)?;
+        let info = model.info().clone();
+        say(&format!(
+            "hidden {}, {} on {}, threads {}, seed {SEED}, loaded in {:.2} s",
+            info.hidden,
+            info.dtype,
+            info.device,
+            if self.threads == 0 { "as libtorch chooses".to_owned() } else { self.threads.to_string() },
+            loading.elapsed().as_secs_f64()
+        ));
+        say(&format!(
+            "{:>6} {:>6} {:>10} {:>10} {:>9} {:>10} {:>5}",
+            "batch", "tokens", "median ms", "best ms", "rows/s", "tokens/s", "runs"
+        ));
+        let patience = Duration::from_secs(self.seconds);
+        for (batch, length) in SHAPES {
+            let rows = random_rows(std::iter::repeat_n(length, batch), info.vocabulary);
+            say(&line(&batch.to_string(), &length.to_string(), measure(&mut model, &[rows], patience)?));
+        }
+        let lengths: Vec<usize> = mixed_lengths().collect();
+        let rows = random_rows(lengths.iter().copied(), info.vocabulary);
+        let arrivals: Vec<Vec<Row>> = rows.chunks(32).map(<[Row]>::to_vec).collect();
+        say(&line("32", "5-200", measure(&mut model, &arrivals, patience)?));
+        let padded: usize = lengths.chunks(32).map(|batch| batch.len() * batch.iter().max().unwrap_or(&0)).sum();
+        let real: usize = lengths.iter().sum();
+        say(&format!(
+            "mixed lengths: {MIXED_ROWS} rows in batches of 32 as they come; padding to the longest row would add {:.0} % tokens",
+            100.0 * (padded as f64 / real as f64 - 1.0)
+        ));
+        Ok(())
+    }
+}
+
+/// What was measured of one workload.
+struct Measured {
+    rows: usize,
+    tokens: usize,
+    times: Vec<Duration>,
+}
+
+fn measure(model: &mut impl Model, batches: &[Vec<Row>], patience: Duration) -> Result<Measured, Failure> {
+    let mut pass = || -> Result<Duration, Failure> {
+        let started = Instant::now();
+        for batch in batches {
+            model.forward(batch)?;
+        }
+        Ok(started.elapsed())
+    };
+    pass()?;
+    let started = Instant::now();
+    let mut times = Vec::new();
+    while times.len() < 5 || started.elapsed() < patience {
+        times.push(pass()?);
+    }
+    times.sort_unstable();
+    let rows: Vec<&Row> = batches.iter().flatten().collect();
+    Ok(Measured { rows: rows.len(), tokens: rows.iter().map(|row| row.tokens.len()).sum(), times })
+}
+
+fn line(batch: &str, length: &str, measured: Measured) -> String {
+    let at = |index: usize| measured.times.get(index).map_or(0.0, Duration::as_secs_f64);
+    let median = at(measured.times.len() / 2);
+    format!(
+        "{batch:>6} {length:>6} {:>10.2} {:>10.2} {:>9.1} {:>10.0} {:>5}",
+        median * 1e3,
+        at(0) * 1e3,
+        measured.rows as f64 / median,
+        measured.tokens as f64 / median,
+        measured.times.len()
+    )
+}
+
+/// A bundle of random weights, made where nothing outlives the measurement.
+fn synthetic(scratch: &std::path::Path, preset: Preset) -> Result<PathBuf, Failure> {
+    let options =
+        SynthOptions { preset, n_tasks: 1, layout: Layout::OneFile, seed: SEED, folder: scratch.join("checkpoint") };
+    let made = checkpoint::synth(&options)?;
+    let bundle = scratch.join("bundle");
+    checkpoint::import(&ImportOptions {
+        source: Source::Folder(made.model),
+        adapters: None,
+        task: None,
+        kinds_file: Some(made.kinds),
+        bundle: bundle.clone(),
+        jail: Jail {
+            program: std::env::current_exe()?,
+            arguments: vec![crate::import::READ_PICKLE.into()],
+            memory_bytes: 0,
+            processor: Duration::ZERO,
+            patience: Duration::ZERO,
+        },
+        hub: HubSettings::from_environment(),
+    })?;
+    Ok(bundle)
+}
+
+fn random_rows(lengths: impl Iterator<Item = usize>, vocabulary: usize) -> Vec<Row> {
+    let mut random = Random(SEED);
+    let row = |length: usize| {
+        let ids = (0..length).map(|_| (random.next() % vocabulary as u64) as u32).collect();
+        let tokens = Tokens { ids, type_ids: vec![0; length], origins: vec![None; length], cut: None };
+        Row { tokens: Arc::new(tokens), task_embedding: None, heads: Vec::new(), vector: Some(VectorKind::Cls) }
+    };
+    lengths.map(row).collect()
+}
+
+/// Lengths from 5 to 200, most of them short.
+fn mixed_lengths() -> impl Iterator<Item = usize> {
+    let mut random = Random(SEED);
+    (0..MIXED_ROWS).map(move |_| {
+        let uniform = (random.next() >> 11) as f64 / (1_u64 << 53) as f64;
+        5 + (195.0 * uniform * uniform) as usize
+    })
+}
+
+/// SplitMix64 (Steele, Lea and Flood, 2014).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+}

@@ -1,0 +1,92 @@
+//! A model whose pace a test controls.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use engine::testing::CountingModel;
+use engine::{Model, ModelError, ModelInfo, Row, RowOutput};
+
+/// The test's side: holds batches back, lets them go, makes the next one panic.
+#[derive(Debug, Clone, Default)]
+pub struct Gate {
+    shared: Arc<(Mutex<State>, Condvar)>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    closed: bool,
+    waiting: usize,
+    panics_due: usize,
+}
+
+impl Gate {
+    /// Batches from now on wait until [`Gate::open`].
+    pub fn close(&self) {
+        self.change(|state| state.closed = true);
+    }
+
+    /// Waiting batches go on, and later ones do not wait.
+    pub fn open(&self) {
+        self.change(|state| state.closed = false);
+    }
+
+    /// The next `n` batches panic in the model.
+    pub fn panic_next(&self, n: usize) {
+        self.change(|state| state.panics_due = n);
+    }
+
+    /// Returns once a batch is held back. Blocks the thread.
+    pub fn wait_until_held(&self) {
+        let (state, changed) = &*self.shared;
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        while state.waiting == 0 {
+            state = changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let (state, changed) = &*self.shared;
+        change(&mut state.lock().unwrap_or_else(PoisonError::into_inner));
+        changed.notify_all();
+    }
+
+    fn pass(&self) {
+        let (state, changed) = &*self.shared;
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.waiting += 1;
+        changed.notify_all();
+        while state.closed {
+            state = changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.waiting -= 1;
+        let panics = state.panics_due > 0;
+        state.panics_due = state.panics_due.saturating_sub(1);
+        drop(state);
+        assert!(!panics, "the test asked for this panic");
+    }
+}
+
+/// A counting model behind a gate.
+#[derive(Debug)]
+pub struct GatedModel {
+    model: CountingModel,
+    gate: Gate,
+}
+
+impl GatedModel {
+    /// `model`, whose batches pass `gate`.
+    #[must_use]
+    pub fn new(model: CountingModel, gate: Gate) -> Self {
+        Self { model, gate }
+    }
+}
+
+impl Model for GatedModel {
+    fn info(&self) -> &ModelInfo {
+        self.model.info()
+    }
+
+    fn forward(&mut self, rows: &[Row]) -> Result<Vec<RowOutput>, ModelError> {
+        self.gate.pass();
+        self.model.forward(rows)
+    }
+}

@@ -1,0 +1,223 @@
+//! A real server on a free port, with a data directory that goes away with it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use api::v1::catalog_service_client::CatalogServiceClient;
+use api::v1::classifier_service_client::ClassifierServiceClient;
+use api::v1::head_service_client::HeadServiceClient;
+use engine::testing::{CountingModel, WordTokenizer, small_limits};
+use engine::{EngineParts, Head, HeadKind, Limits, Model};
+use registry::{Bundle, Digest, OpenOptions};
+use server::{Ended, Parts, ServeError, Settings};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::gate::{Gate, GatedModel};
+use crate::heads::{HIDDEN, head, write_bundle};
+
+/// Longer than anything here takes, shorter than anybody's patience.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running server and the ways to reach it.
+#[derive(Debug)]
+pub struct TestServer {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Holds the model's batches back.
+    pub gate: Gate,
+    /// Digest of the encoder it pretends to have.
+    pub encoder: Digest,
+    metrics_address: SocketAddr,
+    rows: Arc<AtomicUsize>,
+    folder: Option<TempDir>,
+    shutdown: Option<oneshot::Sender<()>>,
+    serving: JoinHandle<Result<Ended, ServeError>>,
+    channel: Channel,
+}
+
+impl TestServer {
+    /// A server with one task of every kind, once it says SERVING.
+    pub async fn start() -> Self {
+        Self::start_with(small_limits()).await
+    }
+
+    /// The same under other limits.
+    pub async fn start_with(limits: Limits) -> Self {
+        let server = Self::start_in(TempDir::new().expect("the system gives a folder"), limits, Gate::default()).await;
+        server.until(ServingStatus::Serving).await;
+        server
+    }
+
+    /// A server whose model is held at `gate` from its first row on, and so not yet serving.
+    pub async fn start_held(gate: Gate) -> Self {
+        let folder = TempDir::new().expect("the system gives a folder");
+        Self::start_in(folder, small_limits(), gate).await
+    }
+
+    async fn start_in(folder: TempDir, limits: Limits, gate: Gate) -> Self {
+        let encoder = write_bundle(&folder.path().join("bundle"), &one_of_each());
+        let metrics = TcpListener::bind("127.0.0.1:0").await.expect("the system gives a port");
+        let metrics_address = metrics.local_addr().expect("a bound listener has an address");
+        let rows = Arc::new(AtomicUsize::new(0));
+        let (counted, held) = (Arc::clone(&rows), gate.clone());
+        let parts = Parts {
+            engine: EngineParts {
+                factory: Box::new(move || {
+                    let model = CountingModel::new(encoder.to_string(), HIDDEN, Arc::clone(&counted));
+                    Ok(Box::new(GatedModel::new(model, held.clone())) as Box<dyn Model>)
+                }),
+                tokenizer: Arc::new(WordTokenizer { max_tokens: 64 }),
+                limits,
+            },
+            encoder,
+            registry_dir: folder.path().join("registry"),
+            registry_options: OpenOptions { ballast_bytes: 0, ..OpenOptions::SERVER },
+            bundle: Some(Bundle::open(&folder.path().join("bundle")).expect("the bundle was just written")),
+            settings: Settings {
+                max_connections: 64,
+                max_message_bytes: 1 << 20,
+                drain: Duration::from_secs(10),
+                reflection: true,
+                metrics: Some(metrics),
+            },
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("the system gives a port");
+        let address = listener.local_addr().expect("a bound listener has an address");
+        let (shutdown, asked) = oneshot::channel::<()>();
+        let serving = tokio::spawn(server::serve(parts, listener, async move { drop(asked.await) }));
+        let channel = Endpoint::from_shared(format!("http://{address}")).expect("an address is a URI").connect_lazy();
+        Self {
+            address,
+            gate,
+            encoder,
+            metrics_address,
+            rows,
+            folder: Some(folder),
+            shutdown: Some(shutdown),
+            serving,
+            channel,
+        }
+    }
+
+    /// Stops this server and starts another on the same data directory.
+    pub async fn restart(mut self) -> Self {
+        let folder = self.folder.take().expect("a running server has its folder");
+        assert_eq!(self.stop().await.expect("the server stops without an error"), Ended::Drained);
+        let server = Self::start_in(folder, small_limits(), Gate::default()).await;
+        server.until(ServingStatus::Serving).await;
+        server
+    }
+
+    /// Asks the server to stop and waits until it has.
+    ///
+    /// # Errors
+    /// The server's own.
+    pub async fn stop(mut self) -> Result<Ended, ServeError> {
+        self.ask_to_stop();
+        self.ended().await
+    }
+
+    /// Asks the server to stop and returns at once.
+    pub fn ask_to_stop(&mut self) {
+        // A server that has ended already does not listen.
+        let _ = self.shutdown.take().map(|shutdown| shutdown.send(()));
+    }
+
+    /// Waits until the server has ended.
+    ///
+    /// # Errors
+    /// The server's own.
+    pub async fn ended(self) -> Result<Ended, ServeError> {
+        drop(self.channel);
+        let ended = tokio::time::timeout(PATIENCE, self.serving).await.expect("the server ends in time");
+        ended.expect("the server does not panic")
+    }
+
+    /// Returns once the server's health says `wanted`.
+    pub async fn until(&self, wanted: ServingStatus) {
+        let watching = async {
+            let mut health = HealthClient::new(self.channel());
+            let request = HealthCheckRequest { service: String::new() };
+            let mut statuses = health.watch(request).await.expect("health can be watched").into_inner();
+            while let Some(response) = statuses.message().await.expect("health goes on") {
+                if response.status() == wanted {
+                    return;
+                }
+            }
+            panic!("health never said {wanted:?}");
+        };
+        tokio::time::timeout(PATIENCE, watching).await.expect("health says so in time");
+    }
+
+    /// Rows the model has seen, the warm-up row included.
+    #[must_use]
+    pub fn rows_seen(&self) -> usize {
+        self.rows.load(Ordering::SeqCst)
+    }
+
+    /// A number that the server publishes, such as `rows_in_flight`.
+    pub async fn metric(&self, name: &str) -> u64 {
+        let mut socket = TcpStream::connect(self.metrics_address).await.expect("metrics are served");
+        socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").await.expect("metrics are served");
+        let mut page = String::new();
+        socket.read_to_string(&mut page).await.expect("metrics are text");
+        let start = format!("headwater_{name} ");
+        let line = page.lines().find_map(|line| line.strip_prefix(&start));
+        line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name} in {page}"))
+    }
+
+    /// Returns once `metric` has reached `wanted`.
+    pub async fn until_metric(&self, metric: &str, wanted: u64) {
+        let reaching = async {
+            while self.metric(metric).await < wanted {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, reaching).await.expect("the number is reached in time");
+    }
+
+    /// A connection that all clients share.
+    #[must_use]
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    /// A client that asks.
+    #[must_use]
+    pub fn classifier(&self) -> ClassifierServiceClient<Channel> {
+        ClassifierServiceClient::new(self.channel())
+    }
+
+    /// A client that lists.
+    #[must_use]
+    pub fn catalog(&self) -> CatalogServiceClient<Channel> {
+        CatalogServiceClient::new(self.channel())
+    }
+
+    /// A client that changes heads.
+    #[must_use]
+    pub fn heads(&self) -> HeadServiceClient<Channel> {
+        HeadServiceClient::new(self.channel())
+    }
+}
+
+fn one_of_each() -> Vec<(&'static str, Head)> {
+    vec![
+        ("mood", head(HeadKind::Classification, &["glad", "sad", "angry"], 1)),
+        ("topics", head(HeadKind::MultiLabel, &["sport", "money", "war"], 2)),
+        ("length", head(HeadKind::Regression, &[], 3)),
+        ("ending", head(HeadKind::MultipleChoice, &[], 4)),
+        ("names", head(HeadKind::TokenClassification, &["O", "B-PER", "I-PER"], 5)),
+        ("help", head(HeadKind::Reward, &[], 6)),
+    ]
+}
