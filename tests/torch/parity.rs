@@ -1,0 +1,165 @@
+//! Logits equal the reference's for every configuration, and a row's logits are its own, whatever stands beside it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use engine::{Head, HeadKind, HeadParts, Model, Row, RowOutput, Tokens};
+use serde::Deserialize;
+
+use crate::chance::Chance;
+use crate::fixtures::{self, largest_difference};
+
+/// Absolute, on fp32 logits of about unit size.
+const REFERENCE_TOLERANCE: f32 = 1e-4;
+/// Absolute, between a row alone and the same row in a batch.
+const NEIGHBOUR_TOLERANCE: f32 = 1e-5;
+const SHUFFLES: u64 = 8;
+
+/// `golden.json` of one configuration.
+#[derive(Debug, Deserialize)]
+struct Golden {
+    architecture: String,
+    labels: usize,
+    classifier: Classifier,
+    task_embeddings: Vec<Vec<f32>>,
+    rows: Vec<Sequence>,
+    /// Row, task embedding, logits row-major.
+    answers: Vec<(usize, Option<usize>, Vec<f32>)>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Classifier {
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Sequence {
+    ids: Vec<u32>,
+    types: Option<Vec<u32>>,
+}
+
+impl Golden {
+    fn read(folder: &Path) -> Self {
+        fixtures::read_json(&folder.join("golden.json"))
+    }
+
+    fn head(&self, kind: HeadKind) -> Arc<Head> {
+        let parts = HeadParts {
+            weight: self.classifier.weight.clone().into(),
+            bias: self.classifier.bias.clone().into(),
+            ..HeadParts::default()
+        };
+        let hidden = self.classifier.weight.len() / self.labels;
+        Arc::new(Head::new(kind, hidden, parts).expect("a fixture's head is sound"))
+    }
+
+    fn kind(&self) -> HeadKind {
+        match (self.architecture.as_str(), self.labels) {
+            ("DebertaV2ForTokenClassification", _) => HeadKind::TokenClassification,
+            ("DebertaV2ForMultipleChoice", _) => HeadKind::MultipleChoice,
+            ("DebertaV2ForSequenceClassification", 1) => HeadKind::Regression,
+            ("DebertaV2ForSequenceClassification", _) => HeadKind::Classification,
+            (other, _) => panic!("no head for {other}"),
+        }
+    }
+
+    /// The row behind each answer, in order, read by `heads`.
+    fn rows(&self, heads: &[Arc<Head>]) -> Vec<Row> {
+        let row = |(at, embedding, _): &(usize, Option<usize>, Vec<f32>)| {
+            let sequence = &self.rows[*at];
+            let length = sequence.ids.len();
+            let tokens = Tokens {
+                ids: sequence.ids.clone(),
+                type_ids: sequence.types.clone().unwrap_or_else(|| vec![0; length]),
+                origins: vec![None; length],
+                cut: None,
+            };
+            Row {
+                tokens: Arc::new(tokens),
+                task_embedding: embedding.map(|index| self.task_embeddings[index].clone().into()),
+                heads: heads.to_vec(),
+                vector: None,
+            }
+        };
+        self.answers.iter().map(row).collect()
+    }
+}
+
+fn forward(model: &mut dyn Model, rows: &[Row]) -> Vec<RowOutput> {
+    let outputs = model.forward(rows).expect("a fixture's rows fit its encoder");
+    assert_eq!(outputs.len(), rows.len(), "one output a row");
+    outputs
+}
+
+#[test]
+fn a_row_alone_has_the_logits_of_the_reference() {
+    let mut largest: f32 = 0.0;
+    for folder in fixtures::folders("parity") {
+        let golden = Golden::read(&folder);
+        let mut model = crate::encoder(&folder);
+        let rows = golden.rows(&[golden.head(golden.kind())]);
+        for (row, (_, embedding, logits)) in rows.iter().zip(&golden.answers) {
+            let outputs = forward(&mut model, std::slice::from_ref(row));
+            let difference = largest_difference(&outputs[0].scores[0].logits, logits);
+            assert!(
+                difference <= REFERENCE_TOLERANCE,
+                "{}: {} tokens, task embedding {embedding:?}: logits are off by {difference:.1e}",
+                fixtures::name(&folder),
+                row.tokens.len(),
+            );
+            largest = largest.max(difference);
+        }
+    }
+    println!("largest difference from the reference: {largest:.1e}");
+}
+
+#[test]
+fn a_row_has_the_same_logits_in_any_batch() {
+    let mut largest: f32 = 0.0;
+    for (number, folder) in fixtures::folders("parity").iter().enumerate() {
+        let golden = Golden::read(folder);
+        let mut model = crate::encoder(folder);
+        let chance = &mut Chance::new(5, number as u64);
+        let rows = mixed_rows(&golden, chance);
+        let alone: Vec<_> = rows.iter().flat_map(|row| forward(&mut model, std::slice::from_ref(row))).collect();
+        for _ in 0..SHUFFLES {
+            let mut order = chance.shuffled((0..rows.len()).collect::<Vec<_>>());
+            while !order.is_empty() {
+                let batch = order.split_off(order.len().saturating_sub(1 + chance.below(12) as usize));
+                let together: Vec<_> = batch.iter().map(|index| rows[*index].clone()).collect();
+                for (index, output) in batch.iter().zip(forward(&mut model, &together)) {
+                    let difference = move_of(&output, &alone[*index]);
+                    assert!(
+                        difference <= NEIGHBOUR_TOLERANCE,
+                        "{}: a row of {} tokens moves by {difference:.1e} among {:?}",
+                        fixtures::name(folder),
+                        rows[*index].tokens.len(),
+                        together.iter().map(|row| row.tokens.len()).collect::<Vec<_>>(),
+                    );
+                    largest = largest.max(difference);
+                }
+            }
+        }
+    }
+    println!("largest difference between a row alone and in a batch: {largest:.1e}");
+}
+
+/// The fixture's rows; some are read by a second head, on every token, so that batches mix what they must compute.
+fn mixed_rows(golden: &Golden, chance: &mut Chance) -> Vec<Row> {
+    let own = golden.head(golden.kind());
+    let every_token = golden.head(HeadKind::TokenClassification);
+    let mut rows = golden.rows(&[own]);
+    for row in &mut rows {
+        if chance.below(4) == 0 {
+            row.heads.push(every_token.clone());
+        }
+    }
+    rows
+}
+
+fn move_of(output: &RowOutput, alone: &RowOutput) -> f32 {
+    assert_eq!(output.scores.len(), alone.scores.len(), "one score a head");
+    let pairs = output.scores.iter().zip(&alone.scores);
+    pairs.map(|(a, b)| largest_difference(&a.logits, &b.logits)).fold(0.0, f32::max)
+}
