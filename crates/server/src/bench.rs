@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use checkpoint::{HubSettings, ImportOptions, Jail, Layout, Preset, Source, SynthOptions};
 use clap::Args;
 use deberta::{Device, LoadOptions, Precision};
 use engine::{Model, Row, Tokens, VectorKind};
 use registry::Bundle;
 use tokio::time::Instant;
 
+use crate::synth::PresetName;
 use crate::telemetry::say;
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -29,7 +29,7 @@ pub(crate) struct Bench {
     bundle: Option<PathBuf>,
     /// Measure random weights of this geometry instead: tiny, xsmall, small, base, large
     #[arg(long, value_name = "NAME")]
-    preset: Option<Preset>,
+    preset: Option<PresetName>,
     /// Where the encoder runs
     #[arg(long, default_value = "cpu")]
     device: Device,
@@ -49,7 +49,7 @@ impl Bench {
         let scratch = tempfile::tempdir()?;
         let bundle = match (&self.bundle, self.preset) {
             (Some(bundle), _) => bundle.clone(),
-            (None, preset) => synthetic(scratch.path(), preset.unwrap_or(Preset::Base))?,
+            (None, preset) => crate::synth::bundle(scratch.path(), preset.unwrap_or_default())?,
         };
         let encoder_dir = Bundle::open(&bundle)?.encoder_dir();
         let options = LoadOptions {
@@ -129,30 +129,6 @@ fn line(batch: &str, length: &str, measured: Measured) -> String {
         measured.tokens as f64 / median,
         measured.times.len()
     )
-}
-
-/// A bundle of random weights, made where nothing outlives the measurement.
-fn synthetic(scratch: &std::path::Path, preset: Preset) -> Result<PathBuf, Failure> {
-    let options =
-        SynthOptions { preset, n_tasks: 1, layout: Layout::OneFile, seed: SEED, folder: scratch.join("checkpoint") };
-    let made = checkpoint::synth(&options)?;
-    let bundle = scratch.join("bundle");
-    checkpoint::import(&ImportOptions {
-        source: Source::Folder(made.model),
-        adapters: None,
-        task: None,
-        kinds_file: Some(made.kinds),
-        bundle: bundle.clone(),
-        jail: Jail {
-            program: std::env::current_exe()?,
-            arguments: vec![crate::import::READ_PICKLE.into()],
-            memory_bytes: 0,
-            processor: Duration::ZERO,
-            patience: Duration::ZERO,
-        },
-        hub: HubSettings::from_environment(),
-    })?;
-    Ok(bundle)
 }
 
 fn random_rows(lengths: impl Iterator<Item = usize>, vocabulary: usize) -> Vec<Row> {

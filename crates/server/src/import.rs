@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +15,8 @@ use registry::{Bundle, Change, EncoderWidths, Install, OpenOptions, Registry};
 use crate::config::{BUNDLE_FOLDER, REGISTRY_FOLDER};
 use crate::telemetry::say;
 
-/// The hidden subcommand under which this program reads pickles, and nothing else.
-pub(crate) const READ_PICKLE: &str = "read-pickle";
+/// The hidden subcommand under which this program reads pickles, and does nothing else.
+const READ_PICKLE: &str = "read-pickle";
 const INCOMING_FOLDER: &str = "bundle.incoming";
 const JAIL_PROCESSOR: Duration = Duration::from_secs(120);
 const JAIL_PATIENCE: Duration = Duration::from_secs(300);
@@ -50,6 +51,24 @@ pub(crate) struct Import {
     pickle_memory_mib: u64,
 }
 
+/// How this program starts itself to read a pickle.
+pub(crate) fn jail(memory_mib: u64) -> std::io::Result<Jail> {
+    Ok(Jail {
+        program: std::env::current_exe()?,
+        arguments: vec![READ_PICKLE.into()],
+        memory_bytes: memory_mib << 20,
+        processor: JAIL_PROCESSOR,
+        patience: JAIL_PATIENCE,
+    })
+}
+
+/// Reads a pickle, if that is what this process was started for, and says how it went.
+pub(crate) fn read_pickle_if_asked() -> Option<ExitCode> {
+    let mut words = std::env::args_os().skip(1);
+    let asked = words.next().is_some_and(|word| word == READ_PICKLE);
+    asked.then(|| checkpoint::jail::child_main(&words.collect::<Vec<_>>()))
+}
+
 impl Import {
     pub(crate) fn run(self) -> Result<(), Failure> {
         match (&self.out, &self.data) {
@@ -70,13 +89,7 @@ impl Import {
             task: self.task.clone(),
             kinds_file: self.kinds.clone(),
             bundle,
-            jail: Jail {
-                program: std::env::current_exe()?,
-                arguments: vec![READ_PICKLE.into()],
-                memory_bytes: self.pickle_memory_mib << 20,
-                processor: JAIL_PROCESSOR,
-                patience: JAIL_PATIENCE,
-            },
+            jail: jail(self.pickle_memory_mib)?,
             hub: HubSettings::from_environment(),
         };
         Ok(checkpoint::import(&options)?)

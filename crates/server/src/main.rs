@@ -32,9 +32,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let mut words = std::env::args_os().skip(1);
-    if words.next().is_some_and(|word| word == import::READ_PICKLE) {
-        return checkpoint::jail::child_main(&words.collect::<Vec<_>>());
+    if let Some(done) = import::read_pickle_if_asked() {
+        return done;
     }
     let arguments = Arguments::parse();
     telemetry::start();

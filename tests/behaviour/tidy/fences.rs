@@ -49,7 +49,7 @@ const FENCED: &[(&str, &[&str])] = &[
     ("toml", &["registry", "checkpoint"]),
     ("safetensors", &["deberta", "registry", "checkpoint"]),
     ("half", &["checkpoint", "registry"]),
-    ("tempfile", &["checkpoint", "registry"]),
+    ("tempfile", &["checkpoint", "registry", "server"]),
     ("futures-util", &["server", "cli"]),
     ("http-body-util", &["server"]),
     ("hyper", &["server"]),
