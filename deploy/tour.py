@@ -52,7 +52,7 @@ def read(reply, question):
     if "error" in reply:
         return reply["error"]["message"], ""
     if "value" in reply:
-        return "", f"{reply['value']:.2f}"
+        return "value", f"{reply['value']:.2f}"
     if "choices" in reply:
         best = max(reply["choices"], key=lambda choice: choice["score"])
         return question["choices"][best["index"]], f"{best['score']:.2f}"
