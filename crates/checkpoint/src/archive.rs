@@ -14,6 +14,8 @@ use crate::error::CheckpointError;
 const MAX_ENTRIES: usize = 65_536;
 /// The longest pickle inside an archive: names and shapes, never numbers.
 const MAX_PICKLE_BYTES: u64 = 32 << 20;
+/// The longest name of a storage; early releases of PyTorch used addresses.
+const MAX_KEY_DIGITS: usize = 20;
 /// How much of a file's beginning tells its format.
 const MAGIC_BYTES: usize = 512;
 /// Where a tar archive says that it is one.
@@ -169,7 +171,8 @@ fn role(name: &str) -> Option<Role<'_>> {
         _ if inside.starts_with("code/") || inside.starts_with("constants/") => Some(Role::TorchScript),
         _ => {
             let key = inside.strip_prefix("data/")?;
-            let is_number = !key.is_empty() && key.len() <= 10 && key.bytes().all(|byte| byte.is_ascii_digit());
+            let is_number =
+                !key.is_empty() && key.len() <= MAX_KEY_DIGITS && key.bytes().all(|byte| byte.is_ascii_digit());
             is_number.then_some(Role::Storage(key))
         }
     }

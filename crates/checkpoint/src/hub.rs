@@ -10,7 +10,7 @@ use crate::source::HubId;
 use crate::weights::{self, WEIGHT_FILES};
 
 /// What is fetched besides weights, where the repository has it.
-const SMALL_FILES: [&str; 4] = ["config.json", "tokenizer.json", "tokenizer_config.json", "spm.model"];
+const SMALL_FILES: [&str; 5] = ["config.json", "tokenizer.json", "tokenizer_config.json", "spm.model", "README.md"];
 /// How often an interrupted download is taken up again.
 const RETRIES: usize = 3;
 

@@ -1,12 +1,10 @@
 //! The whole way from a published checkpoint to a bundle on disk.
 
-use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use engine::{About, Head, HeadKind, HeadParts, TaskName};
-use registry::{BundleWriter, Digest, EncoderFile};
+use engine::TaskName;
+use registry::{BundleWriter, EncoderFile};
 use serde_json::Value;
 
 use crate::adapters;
@@ -16,13 +14,15 @@ use crate::error::CheckpointError;
 use crate::fine_tuned;
 use crate::hub::HubSettings;
 use crate::jail::Jail;
-use crate::kinds::{Kinds, has_one_output};
+use crate::kinds::Kinds;
 use crate::layout::Layout;
+use crate::model_card;
 use crate::model_config;
 use crate::names;
 use crate::one_file;
 use crate::raw_head::RawHead;
-use crate::report::{HeadRow, Report};
+use crate::report::Report;
+use crate::settle::{ModelFacts, check_names, settle};
 use crate::source::{OpenSource, Source};
 use crate::task_list::TaskList;
 use crate::tokenizer;
@@ -89,9 +89,14 @@ pub fn import(options: &ImportOptions) -> Result<Report, CheckpointError> {
     }
     let mut notes = remarks(&config, &encoder, layout, tokenizer.ids)?;
 
+    let licences = [adapters.as_ref().map(|adapters| &adapters.folder), Some(&source.folder)];
+    let licences: Result<Vec<_>, _> = licences.into_iter().flatten().map(model_card::licence).collect();
+    let licence = licences?.into_iter().flatten().next().unwrap_or_default();
+    let facts =
+        ModelFacts { hidden: encoder.hidden, has_pooler: tensors.has_pooler, origin: &origin, licence: &licence };
     let mut settled = Vec::with_capacity(heads.len());
     for raw in heads {
-        settled.push(settle(raw, &kinds, &encoder, tensors.has_pooler, &origin)?);
+        settled.push(settle(raw, &kinds, &facts)?);
     }
     check_names(settled.iter().map(|(row, _)| &row.task))?;
     if settled.is_empty() {
@@ -112,7 +117,7 @@ pub fn import(options: &ImportOptions) -> Result<Report, CheckpointError> {
     }
     let digest = writer.finish()?;
     Ok(Report {
-        source: origin,
+        source: origin.clone(),
         layout,
         encoder: digest,
         geometry: geometry(&encoder, tensors.has_pooler),
@@ -175,83 +180,6 @@ fn remarks(
         ));
     }
     Ok(notes)
-}
-
-/// Decides everything about one head, and makes it.
-fn settle(
-    raw: RawHead,
-    kinds: &Kinds,
-    encoder: &EncoderConfig,
-    has_pooler: bool,
-    origin: &str,
-) -> Result<(HeadRow, Head), CheckpointError> {
-    let decision = kinds.decide(&raw)?;
-    let (task, renamed) = names::task_name(&raw.name)?;
-    let outputs = raw.bias.len();
-    let mut notes = raw.notes;
-    if renamed {
-        notes.push(format!("listed as {:?}", raw.name));
-    }
-    if !decision.kind.reads_tokens() && !has_pooler {
-        return Err(CheckpointError::MissingTensor { name: format!("pooler.dense.weight, which {task} reads") });
-    }
-    let labels = usable_labels(raw.labels, decision.kind, outputs, &mut notes);
-    let weight = Digest::of(&raw.weight.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>());
-    let row = |labels: &[String]| HeadRow {
-        task: task.clone(),
-        kind: decision.kind,
-        decided_by: decision.by,
-        outputs,
-        labels: labels.to_vec(),
-        has_task_embedding: raw.task_embedding.is_some(),
-        weight,
-        notes: notes.clone(),
-    };
-    let parts = HeadParts {
-        labels,
-        weight: Arc::clone(&raw.weight),
-        bias: Arc::clone(&raw.bias),
-        task_embedding: raw.task_embedding.clone(),
-        task_embedding_by_default: raw.task_embedding.is_some(),
-        prompt: decision.prompt.clone(),
-        about: About { source: origin.to_owned(), ..About::default() },
-        ..HeadParts::default()
-    };
-    let head = Head::new(decision.kind, encoder.hidden, parts)
-        .map_err(|source| CheckpointError::BadHead { task: task.to_string(), source })?;
-    Ok((row(&head.parts().labels), head))
-}
-
-/// The labels if they name the outputs one by one; otherwise none, with a note that says why.
-fn usable_labels(labels: Vec<String>, kind: HeadKind, outputs: usize, notes: &mut Vec<String>) -> Vec<String> {
-    if has_one_output(kind) || labels.is_empty() {
-        return Vec::new();
-    }
-    let distinct = labels.iter().collect::<BTreeSet<_>>().len() == labels.len();
-    let proper = |label: &String| {
-        !label.is_empty() && label.len() <= engine::MAX_LABEL_BYTES && !label.chars().any(char::is_control)
-    };
-    if labels.len() != outputs {
-        notes.push(format!("{} label names for {outputs} outputs, not used", labels.len()));
-        Vec::new()
-    } else if !distinct || !labels.iter().all(proper) {
-        notes.push("label names are empty, too long or repeated, not used".to_owned());
-        Vec::new()
-    } else {
-        labels
-    }
-}
-
-/// Two names must not end up as one folder, also where the file system does not tell cases apart.
-fn check_names<'a>(tasks: impl Iterator<Item = &'a TaskName>) -> Result<(), CheckpointError> {
-    let mut seen = BTreeSet::new();
-    for task in tasks {
-        if !seen.insert(task.as_str().to_lowercase()) {
-            let reason = format!("two tasks would both be called {task}, or differ only in case");
-            return Err(CheckpointError::BadTaskList(reason));
-        }
-    }
-    Ok(())
 }
 
 fn geometry(encoder: &EncoderConfig, has_pooler: bool) -> String {

@@ -1,7 +1,7 @@
 //! Published checkpoints in, bundles out.
 //!
-//! [`import`] is the whole path. The modules stand in its order: where files come from, how they are read safely, what
-//! the encoder must have, what each layout means, what is decided about heads, and what a person is told. [`synth`]
+//! [`import()`] is the whole path. The modules stand in its order: where files come from, how they are read safely, what
+//! the encoder must have, what each layout means, what is decided about heads, and what a person is told. [`synth()`]
 //! goes the other way and makes checkpoints from a seed.
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
@@ -11,6 +11,7 @@ mod source;
 mod hub;
 mod folder;
 mod model_config;
+mod model_card;
 mod tokenizer;
 mod weights;
 mod tensor_file;
@@ -30,6 +31,7 @@ mod fine_tuned;
 mod raw_head;
 mod kinds;
 mod names;
+mod settle;
 mod report;
 mod synth;
 mod error;

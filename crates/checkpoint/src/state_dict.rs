@@ -73,8 +73,12 @@ fn copy(
     writer: &mut TensorWriter<File>,
 ) -> Result<(), CheckpointError> {
     let width = element_bytes(tensor);
-    let start = range.start + (tensor.offset * width) as u64;
     let total = tensor.shape.iter().product::<usize>() * width;
+    if total == 0 {
+        // Nothing bounds the offset and the other dimensions of a tensor without elements.
+        return Ok(());
+    }
+    let start = range.start + (tensor.offset * width) as u64;
     if is_contiguous(tensor) {
         let mut chunk = vec![0; CHUNK_BYTES.min(total)];
         let mut done = 0;
@@ -85,9 +89,6 @@ fn copy(
             writer.write(part).map_err(CheckpointError::io("the converted file"))?;
             done += length;
         }
-        return Ok(());
-    }
-    if total == 0 {
         return Ok(());
     }
     let reach = tensor.shape.iter().zip(&tensor.strides).map(|(size, stride)| (size - 1) * stride).sum::<usize>();
@@ -119,4 +120,41 @@ fn is_contiguous(tensor: &PickledTensor) -> bool {
         expected *= size;
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::path::Path;
+
+    use super::*;
+
+    const FIXTURE: &str = "../../tests/fixtures/layouts/b-model-and-adapters/adapters/pytorch_model.bin";
+
+    fn convert_bytes(bytes: &[u8]) -> Result<(), CheckpointError> {
+        let mut input = tempfile::tempfile().unwrap();
+        input.write_all(bytes).unwrap();
+        convert(input, tempfile::tempfile().unwrap(), 1 << 20)
+    }
+
+    #[test]
+    fn spoilt_bytes_are_an_error_or_nothing_but_never_a_panic() {
+        let whole = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(FIXTURE)).unwrap();
+        convert_bytes(&whole).unwrap();
+        let mut n_refused = 0;
+        let mut try_with = |place: usize, byte: u8| {
+            let mut spoilt = whole.clone();
+            spoilt[place] = byte;
+            n_refused += usize::from(convert_bytes(&spoilt).is_err());
+        };
+        // The pickle lies at the beginning, the directory at the end.
+        let places = (0..4_000).chain(whole.len() - 1_500..whole.len());
+        for (step, place) in places.enumerate().filter(|(step, _)| step % 3 == 0) {
+            try_with(place, [0x00, 0xff, 0x7f, 0x80, b'R', b't'][step / 3 % 6]);
+        }
+        assert!(n_refused > 1_000, "{n_refused}");
+        for cut in (0..whole.len()).step_by(97) {
+            assert!(convert_bytes(&whole[..cut]).is_err(), "{cut}");
+        }
+    }
 }

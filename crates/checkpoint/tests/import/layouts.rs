@@ -156,3 +156,14 @@ fn every_configuration_of_the_family_has_the_tensors_it_calls_for() {
     }
     assert!(n_configurations >= 14, "{n_configurations}");
 }
+
+#[test]
+fn heads_say_where_they_come_from_and_under_which_licence() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("moods");
+    crate::copy(&fixture("c-sequence"), &model);
+    std::fs::write(model.join("README.md"), "---\nlanguage: en\nlicense: cc-by-4.0\n---\n# Moods\n").unwrap();
+    let (_, _folder, bundle) = import(&model).unwrap();
+    let about = head(&bundle, "moods", HIDDEN).parts().about.clone();
+    assert_eq!((about.source.as_str(), about.licence.as_str()), ("moods, model.safetensors", "cc-by-4.0"));
+}

@@ -139,6 +139,10 @@ fn tensors_stay_inside_their_storages() {
     assert_pickle_refused(&one_tensor(&storage("0", 4), spread), "make more than");
     let overflowing = [&b"("[..], &b"\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f".repeat(2), b"t(K\x01K\x01t"].concat();
     assert_pickle_refused(&one_tensor(&storage("0", 4), &overflowing), "larger than memory");
+    // Without elements nothing else is bounded, and nothing is copied.
+    let empty =
+        [&b"(K\x00"[..], &b"\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f".repeat(2), b"t(K\x01K\x01K\x01t"].concat();
+    assert_pickle_refused(&one_tensor(&storage("0", 4), &empty), "tensor");
     // All is well with the numbers, but no encoder has a tensor of this name.
     assert_pickle_refused(&one_tensor(&storage("0", 4), square), "tensor");
 }
