@@ -2,7 +2,7 @@
 """Makes kinds.tsv: every task id of the tasksource family with its kind, and a fixed prompt where it has one.
 
     python3 -m venv .venv
-    .venv/bin/pip install dotwiz funcy datasets Pillow exrex ftfy magicattr pandas numpy scipy sorcery 'langcodes[data]'
+    .venv/bin/pip install -r registry/requirements.txt
     .venv/bin/python registry/make_kinds.py > registry/kinds.tsv
 
 The ids come from several releases of the PyPI package `tasksource`, because published checkpoints were trained with

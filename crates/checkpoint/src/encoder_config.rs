@@ -1,6 +1,9 @@
 //! The encoder's part of `config.json`: read with the defaults of the published code, refused where it asks for
 //! something that is not served, and written out complete.
 
+#[cfg(test)]
+mod tests;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -8,6 +11,8 @@ use crate::error::CheckpointError;
 
 /// No dimension of a real encoder comes near it; below it no product of two overflows.
 const MAX_DIMENSION: usize = 1 << 24;
+/// A file of tensors cannot hold more layers than this.
+const MAX_LAYERS: i64 = 1_024;
 const ACTIVATIONS: [&str; 12] = [
     "gelu",
     "gelu_python",
@@ -132,17 +137,27 @@ impl EncoderConfig {
         {
             dimension(key, size.max(1))?;
         }
+        let n_layers = keys.num_hidden_layers.unwrap_or(24);
+        if n_layers > MAX_LAYERS {
+            return Err(refuse("num_hidden_layers", n_layers, "expected at most 1024"));
+        }
+        let max_positions = dimension("max_position_embeddings", keys.max_position_embeddings.unwrap_or(512))?;
+        let farthest = usize::try_from(max_relative_positions).ok().filter(|size| *size > 0).unwrap_or(max_positions);
+        let buckets = usize::try_from(position_buckets).unwrap_or(0);
+        if buckets == 1 || (buckets > 0 && farthest == buckets / 2 + 1) {
+            return Err(refuse("position_buckets", buckets, "which makes the distance formula divide by zero"));
+        }
         Ok(Self {
             vocabulary: dimension("vocab_size", keys.vocab_size.unwrap_or(128_100))?,
             hidden,
             embedding: keys.embedding_size.map_or(Ok(hidden), |size| dimension("embedding_size", size))?,
-            layers: dimension("num_hidden_layers", keys.num_hidden_layers.unwrap_or(24))?,
+            layers: dimension("num_hidden_layers", n_layers)?,
             heads,
             intermediate: dimension("intermediate_size", keys.intermediate_size.unwrap_or(6144))?,
             activation: activation("hidden_act", keys.hidden_act)?,
             pooler_activation: activation("pooler_hidden_act", keys.pooler_hidden_act)?,
             layer_norm_eps,
-            max_positions: dimension("max_position_embeddings", keys.max_position_embeddings.unwrap_or(512))?,
+            max_positions,
             position_biased_input: keys.position_biased_input.unwrap_or(true),
             token_types: if token_types == 0 { 0 } else { dimension("type_vocab_size", token_types)? },
             relative_attention: keys.relative_attention.unwrap_or(false),
@@ -187,7 +202,8 @@ impl EncoderConfig {
             "share_att_key": self.share_att_key,
             "max_relative_positions": self.max_relative_positions,
             "position_buckets": self.position_buckets,
-            "norm_rel_ebd": if self.norm_relative { "layer_norm" } else { "none" },
+            // Without relative attention the reference still keeps a LayerNorm that normalises nothing.
+            "norm_rel_ebd": if self.norm_relative && self.relative_attention { "layer_norm" } else { "none" },
         });
         if let (Some(convolution), Some(keys)) = (&self.convolution, config.as_object_mut()) {
             keys.insert("conv_kernel_size".to_owned(), json!(convolution.kernel));
@@ -255,54 +271,4 @@ fn convolution(
     }
     let activation = activation("conv_act", Some(name.unwrap_or_else(|| "tanh".to_owned())))?;
     Ok(Some(Convolution { kernel, groups, activation }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn refusal(config: Value) -> String {
-        EncoderConfig::parse(&config).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn what_is_not_served_is_refused_by_key() {
-        let cases = [
-            (json!({"pos_att_type": "p2c|p2p"}), "pos_att_type is p2p"),
-            (json!({"pos_att_type": ["c2p", "P2C"]}), "pos_att_type is P2C"),
-            (json!({"hidden_act": "mish"}), "hidden_act is mish"),
-            (json!({"conv_kernel_size": 4}), "conv_kernel_size is 4"),
-            (json!({"hidden_size": 768, "num_attention_heads": 7}), "num_attention_heads is 7"),
-            (json!({"hidden_size": 768, "num_attention_heads": 12, "attention_head_size": 32}), "attention_head_size"),
-            (json!({"pooler_hidden_size": 5}), "pooler_hidden_size is 5"),
-            (json!({"model_type": "deberta"}), "model_type is deberta"),
-            (json!({"norm_rel_ebd": "rms"}), "norm_rel_ebd is rms"),
-            (json!({"vocab_size": 0}), "vocab_size is 0"),
-            (json!({"vocab_size": "many"}), "config.json"),
-            (json!([]), "config.json"),
-        ];
-        for (config, expected) in cases {
-            let shown = config.to_string();
-            let text = refusal(config);
-            assert!(text.contains(expected), "{shown}: {text}");
-        }
-    }
-
-    #[test]
-    fn both_spellings_of_position_terms_are_one() {
-        let one =
-            EncoderConfig::parse(&json!({"pos_att_type": "C2P | p2c", "norm_rel_ebd": "layer_norm|none"})).unwrap();
-        let many =
-            EncoderConfig::parse(&json!({"pos_att_type": ["p2c", "c2p"], "norm_rel_ebd": "Layer_Norm"})).unwrap();
-        assert_eq!(one, many);
-        assert!(one.content_to_position && one.position_to_content && one.norm_relative);
-    }
-
-    #[test]
-    fn a_written_config_reads_back_as_itself() {
-        let config = json!({"conv_kernel_size": 3, "position_buckets": 256, "relative_attention": true});
-        let parsed = EncoderConfig::parse(&config).unwrap();
-        assert_eq!(EncoderConfig::parse(&parsed.to_json()).unwrap(), parsed);
-        assert_eq!(parsed.span(), 256);
-    }
 }
