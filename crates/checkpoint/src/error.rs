@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use engine::{HeadError, NameError};
 use registry::{RegistryError, WeightsError};
 
-/// Why a checkpoint cannot be read, or a bundle not be written. Every text reads well after `cannot import: `.
+/// Why a checkpoint cannot be read, or a bundle not be written. Every text reads well after `cannot import: `,
+/// and its sources, where it has some, after a colon: [`CheckpointError::whole`].
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     /// The operating system refused; usually a path that is wrong or a disk that is full.
-    #[error("{path}: {source}")]
+    #[error("{path}")]
     Io {
         /// The file or folder in question.
         path: PathBuf,
@@ -65,7 +66,7 @@ pub enum CheckpointError {
         reason: String,
     },
     /// A safetensors file breaks a rule of its format or of ours.
-    #[error("{file} is refused: {source}")]
+    #[error("{file} is refused")]
     BadTensorFile {
         /// The file's name.
         file: String,
@@ -139,7 +140,7 @@ pub enum CheckpointError {
     #[error("task list: {0}")]
     BadTaskList(String),
     /// A task's name cannot be used.
-    #[error("task name {name:?}: {source}")]
+    #[error("task name {name:?}")]
     BadTaskName {
         /// The name as given, shortened.
         name: String,
@@ -168,7 +169,7 @@ pub enum CheckpointError {
         outputs: usize,
     },
     /// Numbers and labels do not make a head.
-    #[error("task {task}: {source}")]
+    #[error("task {task}")]
     BadHead {
         /// The task.
         task: String,
@@ -177,7 +178,7 @@ pub enum CheckpointError {
         source: HeadError,
     },
     /// The bundle could not be written.
-    #[error("cannot write the bundle: {0}")]
+    #[error("cannot write the bundle")]
     Bundle(#[from] RegistryError),
     /// A preset of synthetic checkpoints that does not exist.
     #[error("preset {0:?} is unknown: expected one of {1}")]
@@ -188,6 +189,18 @@ impl CheckpointError {
     pub(crate) fn io(path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.as_ref().to_path_buf();
         move |source| Self::Io { path, source }
+    }
+
+    /// The text with those of its sources, joined by colons.
+    #[must_use]
+    pub fn whole(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(error) = source {
+            text = format!("{text}: {error}");
+            source = error.source();
+        }
+        text
     }
 
     pub(crate) fn json(file: impl Into<String>, reason: impl ToString) -> Self {

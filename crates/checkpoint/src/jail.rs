@@ -137,7 +137,7 @@ fn read_jailed(arguments: &[OsString]) -> Result<(), String> {
     limit(Resource::Core, 0)?;
     limit(Resource::Nproc, 0)?;
     limit(Resource::Nofile, open_files)?;
-    state_dict::convert(input, output, *output_bytes).map_err(|error| error.to_string())
+    state_dict::convert(input, output, *output_bytes).map_err(|error| error.whole())
 }
 
 /// Address space in use, in bytes. A program that is linked with large libraries has much of it from the start.

@@ -86,7 +86,7 @@ impl fmt::Display for Report {
         writeln!(f, "encoder  {}", self.geometry)?;
         writeln!(f, "         {}", self.encoder)?;
         if !self.heads.is_empty() {
-            writeln!(f, "heads    {}, with {} different weights\n", self.heads.len(), self.distinct_weights())?;
+            writeln!(f, "heads    {}, distinct weights {}\n", self.heads.len(), self.distinct_weights())?;
             let titles = ["task", "kind", "outputs", "decided by", "labels", "notes"].map(str::to_owned);
             let rows: Vec<[String; 6]> = std::iter::once(titles).chain(self.heads.iter().map(HeadRow::cells)).collect();
             let mut widths = [0; 6];

@@ -192,7 +192,7 @@ fn refusal(hub: Hub, change: impl FnOnce(&mut HubSettings)) -> (String, tempfile
     options.source = source("org/model");
     options.hub = settings(&endpoint, &cache.path().join("cache"));
     change(&mut options.hub);
-    let refusal = checkpoint::import(&options).unwrap_err().to_string();
+    let refusal = checkpoint::import(&options).unwrap_err().whole();
     assert!(!bundle.exists());
     (refusal, cache)
 }

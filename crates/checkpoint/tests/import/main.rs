@@ -67,7 +67,7 @@ fn head(bundle: &Bundle, task: &str, hidden: usize) -> Head {
 /// Asserts that importing `source` fails, leaves nothing behind, and says `expected`.
 fn assert_refused(source: &Path, expected: &str) {
     let (folder, bundle) = place();
-    let refusal = checkpoint::import(&options(source, &bundle)).unwrap_err().to_string();
+    let refusal = checkpoint::import(&options(source, &bundle)).unwrap_err().whole();
     assert!(refusal.contains(expected), "{refusal}");
     let left: Vec<_> = std::fs::read_dir(bundle.parent().unwrap()).into_iter().flatten().collect();
     assert!(left.is_empty(), "{left:?}");

@@ -203,17 +203,17 @@ fn the_jail_ends_a_reader_that_takes_too_much() {
     let (_folder, bundle) = place();
     let mut options = options(&fixture("d-prefixed"), &bundle);
     options.jail.memory_bytes = 100 << 10;
-    let refusal = checkpoint::import(&options).unwrap_err().to_string();
+    let refusal = checkpoint::import(&options).unwrap_err().whole();
     assert!(refusal.contains("broke a limit") || refusal.contains("memory"), "{refusal}");
     options.jail = jail();
     options.jail.program = "sleep".into();
     options.jail.arguments = vec!["60".into()];
     options.jail.patience = std::time::Duration::from_millis(50);
-    let refusal = checkpoint::import(&options).unwrap_err().to_string();
+    let refusal = checkpoint::import(&options).unwrap_err().whole();
     assert!(refusal.contains("took longer"), "{refusal}");
     options.jail = jail();
     options.jail.program = Path::new("/nowhere/read-pickle").to_path_buf();
-    let refusal = checkpoint::import(&options).unwrap_err().to_string();
+    let refusal = checkpoint::import(&options).unwrap_err().whole();
     assert!(refusal.contains("did not start"), "{refusal}");
     assert!(!bundle.exists());
 }

@@ -94,5 +94,5 @@ fn presets_are_called_as_they_are_shown() {
     for preset in Preset::ALL {
         assert_eq!(preset.to_string().parse::<Preset>().unwrap(), preset);
     }
-    assert!("huge".parse::<Preset>().unwrap_err().to_string().contains("tiny, xsmall, small, base"));
+    assert!("huge".parse::<Preset>().unwrap_err().whole().contains("tiny, xsmall, small, base"));
 }
