@@ -54,6 +54,21 @@ fn a_file_cut_anywhere_is_refused() {
 }
 
 #[test]
+fn a_header_with_any_bit_flipped_is_refused_or_means_the_same_sizes() {
+    let whole = good();
+    let header_end = 8 + usize::from(whole[0]);
+    for place in 0..header_end {
+        for bit in 0..8 {
+            let mut flipped = whole.clone();
+            flipped[place] ^= 1 << bit;
+            if let Ok(tensors) = Tensors::parse(&flipped, WIDTHS) {
+                assert_eq!((tensors.weight.len(), tensors.bias.len()), (2 * HIDDEN, 2), "byte {place} bit {bit}");
+            }
+        }
+    }
+}
+
+#[test]
 fn header_lengths_that_lie_are_refused_before_anything_is_read() {
     for length in [0, 1, 65_537, 1 << 63, u64::MAX] {
         let mut bytes = length.to_le_bytes().to_vec();

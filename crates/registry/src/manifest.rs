@@ -7,13 +7,13 @@
 //! # Required. The layout of this file; 1 is the only one.
 //! format = 1
 //! # Required. Parts of letters, digits and . _ + & - joined by `/`, at most 128 bytes.
-//! task = "glue/sst2"
+//! task = "reviews/aspects"
 //! # Required. classification, multi_label, regression, multiple_choice, token_classification or reward.
-//! kind = "classification"
+//! kind = "multi_label"
 //! # The names of the outputs, in the order of the weight's rows: non-empty, different, at most 256 bytes each and
 //! # 10,000 in all. May be left out: outputs are then called LABEL_0, LABEL_1, …; kinds with one output (regression,
 //! # multiple_choice, reward) need none.
-//! labels = ["negative", "positive"]
+//! labels = ["food", "service"]
 //! # Required. The digest of the encoder this head was trained on (see `bundle`).
 //! encoder = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 //! # "on" or "off": whether a call that does not say uses the task embedding. Left out: "on" exactly when the
@@ -22,27 +22,27 @@
 //! # Required. SHA-256 of the bytes of weights.safetensors, 64 lower-case hexadecimal digits.
 //! weights_sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 //! # Optional, at most 4,096 bytes: put before the text where the caller gives none (reward, multiple_choice).
-//! prompt = "Which one follows?"
+//! prompt = "What is this review about?"
 //! # Optional, multi_label only: one number from 0 to 1 for each label, from which on it counts as present.
-//! # Left out: 0.5 for all. (Shown here for completeness; a classification head is refused with it.)
-//! thresholds = [0.5, 0.5]
+//! # Left out: 0.5 for all.
+//! thresholds = [0.5, 0.35]
 //! # Optional: divides the logits before softmax or sigmoid; a positive number.
 //! temperature = 1.0
 //!
 //! # Optional, all of it: what people should know. Nothing here changes an answer.
 //! [about]
 //! # At most 4,096 bytes each.
-//! description = "Is a film review sentence positive?"
-//! caution = "Trained on film reviews; weak on irony."
+//! description = "Which aspects does a restaurant review mention?"
+//! caution = "Trained on short reviews; weak on irony."
 //! # At most 64 words of at most 64 bytes.
-//! tags = ["sentiment", "english"]
+//! tags = ["reviews", "english"]
 //! # At most 1,024 bytes each.
 //! licence = "Apache-2.0"
-//! source = "stanfordnlp/sst2, revision 8d51e7e, train"
+//! source = "example/reviews, revision 8d51e7e, train"
 //!
 //! # At most 64 finite numbers; names of at most 64 bytes.
 //! [about.metrics]
-//! accuracy = 0.91
+//! f1 = 0.91
 //! ```
 //!
 //! Unknown keys are refused, so that a misspelt one cannot pass silently.
@@ -344,9 +344,10 @@ mod tests {
     #[test]
     fn the_documented_example_is_a_manifest_with_every_key() {
         let manifest = Manifest::parse(example().as_bytes()).unwrap();
-        assert_eq!((manifest.task.as_str(), manifest.kind), ("glue/sst2", HeadKind::Classification));
-        assert_eq!(manifest.about.metrics["accuracy"], 0.91);
-        assert_eq!(manifest.task_embedding_by_default, Some(true));
+        assert_eq!((manifest.task.as_str(), manifest.kind), ("reviews/aspects", HeadKind::MultiLabel));
+        assert_eq!((manifest.about.metrics["f1"], manifest.task_embedding_by_default), (0.91, Some(true)));
+        let tensors = Tensors { weight: vec![0.0; 8].into(), bias: vec![0.0; 2].into(), task_embedding: None };
+        Head::new(manifest.kind, 4, manifest.head_parts(tensors)).unwrap();
         let keys = |toml: &str| -> Vec<String> {
             let keys = toml.lines().filter_map(|line| line.split_once(" = ")).map(|(key, _)| key.to_owned());
             keys.filter(|key| !key.starts_with('#')).collect()
@@ -360,7 +361,7 @@ mod tests {
 
     #[test]
     fn what_is_written_reads_back_and_shortest_numbers_are_written() {
-        let manifest = Manifest::parse(example().replace("0.5, 0.5", "0.1, 0.35").as_bytes()).unwrap();
+        let manifest = Manifest::parse(example().replace("0.5, 0.35", "0.1, 0.35").as_bytes()).unwrap();
         let toml = manifest.to_toml().unwrap();
         assert!(toml.contains("thresholds = [0.1, 0.35]"), "{toml}");
         let again = Manifest::parse(toml.as_bytes()).unwrap();
@@ -389,11 +390,11 @@ mod tests {
             let ManifestError::Value { key, .. } = refused else { panic!("{refused}") };
             key
         };
-        assert_eq!(key(example().replace("glue/sst2", "../etc")), "task");
-        assert_eq!(key(example().replace("\"classification\"", "\"softmax\"")), "kind");
+        assert_eq!(key(example().replace("reviews/aspects", "../etc")), "task");
+        assert_eq!(key(example().replace("\"multi_label\"", "\"softmax\"")), "kind");
         assert_eq!(key(example().replace("sha256:e3", "md5:e3")), "encoder");
         assert_eq!(key(example().replace("\"ba78", "\"BA78")), "weights_sha256");
-        assert_eq!(key(example().replace("Which one", &"x".repeat(5000))), "prompt");
+        assert_eq!(key(example().replace("What is", &"x".repeat(5000))), "prompt");
         assert_eq!(key(example().replace("weak on", r"\u001b[31m")), "about.caution");
         assert_eq!(key(example().replace("0.91", "nan")), "about.metrics");
         assert_eq!(key(example().replace("\"english\"", &"\"t\",".repeat(70))), "about");

@@ -10,6 +10,8 @@ use crate::script::{self, OPTIONS};
 use crate::victim::{copy_folder, open, scratch};
 
 const SIGKILL: i32 = 9;
+/// The script's exit status when the registry refused.
+const REFUSED: i32 = 3;
 
 /// A directory to start from, and what it must look like after each change.
 pub(crate) struct Scenario {
@@ -32,6 +34,7 @@ pub(crate) const SCENARIOS: [NamedScenario; 2] =
 pub(crate) struct Tally {
     pub(crate) killed: usize,
     pub(crate) not_killed: usize,
+    pub(crate) refused: usize,
     pub(crate) rebuilt: usize,
 }
 
@@ -44,7 +47,7 @@ impl Scenario {
     }
 
     /// The script finds a data directory that was used and closed before.
-    fn later_start() -> Self {
+    pub(crate) fn later_start() -> Self {
         let scratch = scratch();
         let (start, model) = (scratch.path().join("start"), scratch.path().join("model"));
         let mut registry = open(&start, &OPTIONS).unwrap();
@@ -58,6 +61,15 @@ impl Scenario {
     /// Runs the script under `driver`, which is given the data directory, and judges what is left. The run must end by
     /// the kill or by itself.
     pub(crate) fn run_point(&self, driver: impl FnOnce(&Path) -> Command, tally: &mut Tally) -> Result<(), String> {
+        self.run(driver, false, tally)
+    }
+
+    /// The same where calls fail instead: the script may also end because the registry refused.
+    pub(crate) fn run_failure(&self, driver: impl FnOnce(&Path) -> Command, tally: &mut Tally) -> Result<(), String> {
+        self.run(driver, true, tally)
+    }
+
+    fn run(&self, driver: impl FnOnce(&Path) -> Command, may_refuse: bool, tally: &mut Tally) -> Result<(), String> {
         let scratch = scratch();
         let dir = scratch.path().join("data");
         if let Some(start) = &self.start {
@@ -68,6 +80,8 @@ impl Scenario {
             tally.killed += 1;
         } else if output.status.success() {
             tally.not_killed += 1;
+        } else if may_refuse && output.status.code() == Some(REFUSED) {
+            tally.refused += 1;
         } else {
             return Err(format!("the script failed by itself: {}", text(&output)));
         }

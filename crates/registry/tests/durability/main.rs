@@ -13,6 +13,7 @@ mod victim;
 mod kill_points;
 mod strace;
 mod preload;
+mod failing_calls;
 mod bare_store;
 mod random_kill;
 mod junk;
@@ -27,9 +28,10 @@ fn main() {
         script::run(&words);
         return;
     }
-    let groups: [fn() -> Vec<Trial>; 7] = [
+    let groups: [fn() -> Vec<Trial>; 8] = [
         strace::trials,
         preload::trials,
+        failing_calls::trials,
         bare_store::trials,
         random_kill::trials,
         junk::trials,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::LazyLock;
 
 use libtest_mimic::{Failed, Trial};
 
@@ -14,19 +15,25 @@ use crate::victim::{program, scratch};
 
 const CALLS: &str = "openat,write,pwrite64,writev,rename,renameat,renameat2,link,unlink,unlinkat,mkdir,mkdirat,\
                      ftruncate,fallocate,fsync,fdatasync,syncfs,sync_file_range";
+/// Set where the tests must not be ignored.
 const REQUIRED: &str = "HEADWATER_REQUIRE_PTRACE";
 
+static REFUSAL: LazyLock<Option<String>> = LazyLock::new(refusal);
+
 pub(crate) fn trials() -> Vec<Trial> {
-    let refused = refusal();
-    let is_required = std::env::var_os(REQUIRED).is_some();
-    let trial = |(name, scenario): NamedScenario| match &refused {
-        Some(reason) if !is_required => {
-            let name = format!("killed_at_every_system_call_of_a_{name} (kill points: {reason})");
-            Trial::test(name, || Ok(())).with_ignored_flag(true)
-        }
-        _ => Trial::test(format!("killed_at_every_system_call_of_a_{name}"), move || kill_at_every_call(&scenario())),
+    let trial = |(name, scenario): NamedScenario| {
+        let name = format!("killed_at_every_system_call_of_a_{name}");
+        traced(&name, move || kill_at_every_call(&scenario()))
     };
     SCENARIOS.into_iter().map(trial).collect()
+}
+
+/// A test that needs strace; where it cannot work, reported as ignored with the reason.
+pub(crate) fn traced(name: &str, test: impl FnOnce() -> Result<(), Failed> + Send + 'static) -> Trial {
+    match REFUSAL.as_ref().filter(|_| std::env::var_os(REQUIRED).is_none()) {
+        Some(reason) => Trial::test(format!("{name} (kill points: {reason})"), || Ok(())).with_ignored_flag(true),
+        None => Trial::test(name, test),
+    }
 }
 
 /// Why strace cannot kill here, found out by killing `true` at its first call.
@@ -53,13 +60,13 @@ fn kill_at_every_call(scenario: &Scenario) -> Result<(), Failed> {
             scenario.run_point(driver, &mut tally).map_err(|error| format!("{call} number {number}: {error}"))?;
         }
     }
-    let Tally { killed, not_killed, rebuilt } = tally;
+    let Tally { killed, not_killed, rebuilt, .. } = tally;
     println!("{}: {killed} points killed by strace, {not_killed} not reached, {rebuilt} rebuilt", scenario.name);
     if killed < 100 { Err(format!("only {killed} points were killed").into()) } else { Ok(()) }
 }
 
 /// For each system call, the most that any one thread makes in an undisturbed run.
-fn record(scenario: &Scenario) -> Result<BTreeMap<String, usize>, Failed> {
+pub(crate) fn record(scenario: &Scenario) -> Result<BTreeMap<String, usize>, Failed> {
     let scratch = scratch();
     let log = scratch.path().join("log");
     let trace = format!("trace={CALLS}");
@@ -83,7 +90,8 @@ fn record(scenario: &Scenario) -> Result<BTreeMap<String, usize>, Failed> {
     Ok(most)
 }
 
-fn strace(options: &[&str], dir: &Path) -> Command {
+/// The fixed script in `dir` under strace.
+pub(crate) fn strace(options: &[&str], dir: &Path) -> Command {
     let mut command = Command::new("strace");
     command.arg("-f").args(options).arg(program()).args([SCRIPT_FLAG, "fixed"]).arg(dir);
     command
