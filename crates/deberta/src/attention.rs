@@ -13,10 +13,6 @@ use crate::relative_position::{Diagonals, PositionTables, Shape};
 pub(crate) struct Attention {
     /// Queries, keys and values in one product, `[3 * hidden, hidden]`; the queries carry the score's scale.
     queries_keys_values: Linear,
-    /// The first third of the same memory.
-    queries: Linear,
-    /// The other two thirds.
-    keys_values: Linear,
     positions: Option<PositionTables>,
     heads: i64,
     head_size: i64,
@@ -69,9 +65,7 @@ impl Attention {
         let weight = Tensor::f_cat(&[&query.0, &key.0, &value.0], 0)?;
         let bias = Tensor::f_cat(&[&query.1, &key.1, &value.1], 0)?;
         let queries_keys_values = Linear::new(&weight, Some(&bias), placement)?;
-        let queries = queries_keys_values.outputs(0, hidden)?;
-        let keys_values = queries_keys_values.outputs(hidden, 2 * hidden)?;
-        Ok(Self { queries_keys_values, queries, keys_values, positions, heads, head_size })
+        Ok(Self { queries_keys_values, positions, heads, head_size })
     }
 
     /// Makes the position tables serve other `diagonals`.
@@ -86,46 +80,40 @@ impl Attention {
         joined(mixed.collect::<Result<_, _>>()?)
     }
 
-    /// The mixed values of every row's first token only: `[tokens, hidden]` to `[rows, hidden]`, for
-    /// `first` = the first tokens of `input`, `[rows, hidden]`.
-    pub(crate) fn forward_first(
-        &self,
-        input: &Tensor,
-        first: &Tensor,
-        packing: &Packing,
-        reach: i64,
-    ) -> Result<Tensor, TchError> {
-        let queries = self.queries.forward(first)?; // [rows, hidden]
-        let keys_values = self.keys_values.forward(input)?; // [tokens, 2 * hidden]
-        let mixed = packing.groups.iter().map(|group| self.mix_first(&queries, &keys_values, *group, reach));
+    /// The mixed values of every row's first token only: `[tokens, hidden]` to `[rows, hidden]`.
+    pub(crate) fn forward_first(&self, input: &Tensor, packing: &Packing, reach: i64) -> Result<Tensor, TchError> {
+        let projected = self.queries_keys_values.forward(input)?; // [tokens, 3 * hidden]
+        let mixed = packing.groups.iter().map(|group| self.mix_first(&projected, *group, reach));
         joined(mixed.collect::<Result<_, _>>()?)
     }
 
     fn mix(&self, projected: &Tensor, group: Group, reach: i64) -> Result<Tensor, TchError> {
-        let (heads, head_size) = (self.heads, self.head_size);
         let projected = group.of(projected)?;
-        let by_token = projected.f_view([group.tokens(), 3, heads, head_size])?;
-        let by_row = projected.f_view([group.rows, group.length, 3, heads, head_size])?;
-        let part = |index: i64| by_row.f_select(2, index)?.f_permute([0, 2, 1, 3]); // [rows, heads, length, head_size]
-        let head_major = |index: i64| by_token.f_select(1, index)?.f_permute([1, 0, 2]); // [heads, tokens, head_size]
+        let by_token = projected.f_view([group.tokens(), 3, self.heads, self.head_size])?;
+        let head_major = |part: i64| by_token.f_select(1, part)?.f_permute([1, 0, 2]); // [heads, tokens, head_size]
+        let [queries, keys, values] = self.by_row(&projected, group)?;
         let scores = match &self.positions {
             Some(positions) => positions.scores(&head_major(0)?, &head_major(1)?, self.shape(group, reach))?,
             None => None,
         };
-        self.attend(&part(0)?, &part(1)?, &part(2)?, scores)
+        self.attend(&queries, &keys, &values, scores)
     }
 
-    fn mix_first(&self, queries: &Tensor, keys_values: &Tensor, group: Group, reach: i64) -> Result<Tensor, TchError> {
-        let (heads, head_size) = (self.heads, self.head_size);
-        let queries = queries.f_narrow(0, group.first_row, group.rows)?.f_view([group.rows, heads, 1, head_size])?;
-        let by_row = group.of(keys_values)?.f_view([group.rows, group.length, 2, heads, head_size])?;
-        let part = |index: i64| by_row.f_select(2, index)?.f_permute([0, 2, 1, 3]); // [rows, heads, length, head_size]
-        let keys = part(0)?;
+    fn mix_first(&self, projected: &Tensor, group: Group, reach: i64) -> Result<Tensor, TchError> {
+        let [queries, keys, values] = self.by_row(&group.of(projected)?, group)?;
+        let queries = queries.f_narrow(2, 0, 1)?; // [rows, heads, 1, head_size]
         let scores = match &self.positions {
             Some(positions) => positions.first_scores(&queries, &keys, self.shape(group, reach))?,
             None => None,
         };
-        self.attend(&queries, &keys, &part(1)?, scores)
+        self.attend(&queries, &keys, &values, scores)
+    }
+
+    /// Queries, keys and values of one group, each `[rows, heads, length, head_size]`: views, not copies.
+    fn by_row(&self, projected: &Tensor, group: Group) -> Result<[Tensor; 3], TchError> {
+        let parts = projected.f_view([group.rows, group.length, 3, self.heads, self.head_size])?;
+        let part = |index: i64| parts.f_select(2, index)?.f_permute([0, 2, 1, 3]);
+        Ok([part(0)?, part(1)?, part(2)?])
     }
 
     /// Softmax over content plus position scores, times the values: `[rows * queries, hidden]`.

@@ -56,9 +56,9 @@ impl ConvolutionLayer {
                 [(length + 2 * margin) * hidden, hidden, 1],
                 0,
             )?;
-            parts.push(self.windows.forward(&windows)?.f_view([rows * length, hidden])?);
+            parts.push(self.windows.forward_activated(&windows, self.activation)?.f_view([rows * length, hidden])?);
         }
-        let convolved = self.activation.apply(Tensor::f_cat(&parts, 0)?)?;
+        let convolved = Tensor::f_cat(&parts, 0)?; // [tokens, hidden]
         self.norm.forward(&output.f_add(&convolved)?)
     }
 }

@@ -63,15 +63,13 @@ impl Layer {
         reach: i64,
     ) -> Result<Tensor, TchError> {
         let first = input.f_index_select(0, first_tokens)?; // [rows, hidden]
-        let mixed = self.attention.forward_first(input, &first, packing, reach)?;
+        let mixed = self.attention.forward_first(input, packing, reach)?;
         self.feed_forward(&mixed, &first)
     }
 
     fn feed_forward(&self, mixed: &Tensor, residual: &Tensor) -> Result<Tensor, TchError> {
-        let attended = self.attention_output.forward(mixed)?.f_add_(residual)?;
-        let attended = self.attention_norm.forward(&attended)?;
-        let widened = self.activation.apply(self.intermediate.forward(&attended)?)?; // [.., intermediate]
-        let output = self.output.forward(&widened)?.f_add_(&attended)?;
-        self.output_norm.forward(&output)
+        let attended = self.attention_norm.forward(&self.attention_output.forward_added(mixed, residual)?)?;
+        let widened = self.intermediate.forward_activated(&attended, self.activation)?; // [.., intermediate]
+        self.output_norm.forward(&self.output.forward_added(&widened, &attended)?)
     }
 }

@@ -16,6 +16,7 @@ mod convolution;
 mod pooler;
 mod heads;
 mod linear;
+mod shim;
 mod activation;
 mod loading;
 mod weights;

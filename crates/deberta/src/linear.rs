@@ -2,15 +2,24 @@
 
 use tch::{TchError, Tensor};
 
+use crate::activation::Activation;
 use crate::precision::Placement;
+use crate::shim::{Epilogue, PackedWeight};
 
 /// `x * weightᵀ + bias`.
 #[derive(Debug)]
 pub(crate) struct Linear {
-    /// `[outputs, inputs]`.
-    weight: Tensor,
+    weight: Weight,
     /// `[outputs]`.
     bias: Option<Tensor>,
+}
+
+#[derive(Debug)]
+enum Weight {
+    /// `[outputs, inputs]`.
+    Plain(Tensor),
+    /// The same in oneDNN's layout: two to three times faster on processors, with what follows fused in.
+    Packed(PackedWeight),
 }
 
 /// Normalisation over the last dimension with weight and bias; statistics are fp32 in every mode.
@@ -23,21 +32,53 @@ pub(crate) struct LayerNorm {
 }
 
 impl Linear {
-    /// A layer from fp32 tensors.
+    /// A layer from fp32 tensors. Where the processor's library cannot pack the weight, it stays plain.
     pub(crate) fn new(weight: &Tensor, bias: Option<&Tensor>, placement: Placement) -> Result<Self, TchError> {
         let bias = bias.map(|bias| placement.place(bias)).transpose()?;
-        Ok(Self { weight: placement.place(weight)?, bias })
-    }
-
-    /// The layer that computes `count` of the outputs from `first` on, over the same memory.
-    pub(crate) fn outputs(&self, first: i64, count: i64) -> Result<Self, TchError> {
-        let bias = self.bias.as_ref().map(|bias| bias.f_narrow(0, first, count)).transpose()?;
-        Ok(Self { weight: self.weight.f_narrow(0, first, count)?, bias })
+        let weight = placement.place(weight)?;
+        if placement.device != tch::Device::Cpu {
+            return Ok(Self { weight: Weight::Plain(weight), bias });
+        }
+        let weight = match PackedWeight::new(&weight) {
+            Ok(packed) => Weight::Packed(packed),
+            Err(reason) => {
+                tracing::warn!(%reason, "weight stays unpacked");
+                Weight::Plain(weight)
+            }
+        };
+        Ok(Self { weight, bias })
     }
 
     /// `[.., inputs]` to `[.., outputs]`.
     pub(crate) fn forward(&self, input: &Tensor) -> Result<Tensor, TchError> {
-        input.f_linear(&self.weight, self.bias.as_ref())
+        match &self.weight {
+            Weight::Plain(weight) => input.f_linear(weight, self.bias.as_ref()),
+            Weight::Packed(weight) => weight.linear(input, self.bias.as_ref(), Epilogue::Nothing),
+        }
+    }
+
+    /// [`Linear::forward`], then `activation`.
+    pub(crate) fn forward_activated(&self, input: &Tensor, activation: Activation) -> Result<Tensor, TchError> {
+        let epilogue = match activation {
+            Activation::Gelu => Epilogue::Gelu,
+            Activation::GeluTanh => Epilogue::GeluTanh,
+            Activation::Relu => Epilogue::Relu,
+            Activation::Silu | Activation::Sigmoid | Activation::Tanh | Activation::Identity => Epilogue::Nothing,
+        };
+        match &self.weight {
+            Weight::Packed(weight) if epilogue != Epilogue::Nothing => {
+                weight.linear(input, self.bias.as_ref(), epilogue)
+            }
+            Weight::Packed(_) | Weight::Plain(_) => activation.apply(self.forward(input)?),
+        }
+    }
+
+    /// [`Linear::forward`] plus `residual`, of the output's shape.
+    pub(crate) fn forward_added(&self, input: &Tensor, residual: &Tensor) -> Result<Tensor, TchError> {
+        match &self.weight {
+            Weight::Plain(weight) => input.f_linear(weight, self.bias.as_ref())?.f_add_(residual),
+            Weight::Packed(weight) => weight.linear_add(input, self.bias.as_ref(), residual),
+        }
     }
 }
 

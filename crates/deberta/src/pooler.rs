@@ -30,6 +30,6 @@ impl Pooler {
 
     /// `[rows, hidden]` in fp32 to `[rows, hidden]` in fp32.
     pub(crate) fn forward(&self, first: &Tensor) -> Result<Tensor, TchError> {
-        self.activation.apply(self.dense.forward(first)?)
+        self.dense.forward_activated(first, self.activation)
     }
 }
