@@ -130,29 +130,41 @@ def golden(model, tokenizer, case, task, embedding):
     return torch.cat(found)
 
 
+def compare_task(address, asked, chance):
+    """The largest difference of one task's logits, with and without its task embedding, and how many there were."""
+    head, tokenizer, task, kind, table_row = asked
+    cases = list(inputs(kind, chance))
+    largest, n_logits = 0.0, 0
+    modes = [("off", None)] if table_row is None else [("on", table_row), ("off", None)]
+    for mode, embedding in modes:
+        answers = programs.classify(address, task, cases, mode)
+        for case, answer in zip(cases, answers, strict=True):
+            expected = golden(head, tokenizer, case, task, embedding)
+            found = torch.tensor(programs.logits(answer))
+            if found.shape != expected.shape:
+                sys.exit(f"{task}: {len(found)} logits, the reference has {len(expected)}: {json.dumps(answer)[:400]}")
+            difference = (found - expected).abs().max().item()
+            if not difference <= TOLERANCE:
+                sys.exit(f"{task}, task embedding {mode}: logits are off by {difference:.1e}")
+            largest, n_logits = max(largest, difference), n_logits + len(found)
+    return largest, n_logits
+
+
 def compare_logits(size, folder):
-    """The largest difference over all tasks, with and without their task embeddings."""
-    settings = config(size)
-    model, tokenizer, table, layers = build(folder / "checkpoint", settings)
+    """Every task of one checkpoint, and its own NLI classifier."""
+    model, tokenizer, table, layers = build(folder / "checkpoint", config(size))
     programs.server("import", folder / "checkpoint", "--data", folder / "data")
     chance, largest, n_logits = random.Random(13), 0.0, 0
     with programs.serving(folder / "data") as address:
-        for at, (task, kind, _) in enumerate(TASKS):
-            head = layout_cases.with_head(model, *layers[at], kind)
-            cases = list(inputs(kind, chance))
-            for mode, embedding in [("on", table[at]), ("off", None)]:
-                answers = programs.classify(address, task, cases, mode)
-                for case, answer in zip(cases, answers, strict=True):
-                    expected = golden(head, tokenizer, case, task, embedding)
-                    found = torch.tensor(programs.logits(answer))
-                    if found.shape != expected.shape:
-                        sys.exit(f"{task}: {len(found)} logits, the reference has {len(expected)}: {json.dumps(answer)[:400]}")
-                    difference = (found - expected).abs().max().item()
-                    largest, n_logits = max(largest, difference), n_logits + len(found)
-                    if difference > TOLERANCE:
-                        sys.exit(f"{task}, task embedding {mode}: logits are off by {difference:.1e}")
-            print(f"{task}: largest difference so far {largest:.1e}", flush=True)
-    print(f"{len(TASKS)} tasks, {n_logits} logits at {size} size: largest difference {largest:.1e}, allowed {TOLERANCE:.0e}")
+        heads = [
+            (layout_cases.with_head(model, *layers[at], kind), tokenizer, task, kind, table[at])
+            for at, (task, kind, _) in enumerate(TASKS)
+        ]
+        for asked in [*heads, (model, tokenizer, "nli", "classification", None)]:
+            difference, count = compare_task(address, asked, chance)
+            largest, n_logits = max(largest, difference), n_logits + count
+            print(f"{asked[2]}: {count} logits, largest difference {difference:.1e}", flush=True)
+    print(f"{size} size: {n_logits} logits, largest difference {largest:.1e}, allowed {TOLERANCE:.0e}")
 
 
 def main():
@@ -162,6 +174,7 @@ def main():
     parser.add_argument("--skip", choices=["encoder", "tokenizer"], help="leave one half out")
     options = parser.parse_args()
     reference.one_thread()
+    programs.build()
     with tempfile.TemporaryDirectory(prefix="headwater-parity-") as scratch:
         folder = options.keep or Path(scratch)
         if options.skip != "tokenizer":

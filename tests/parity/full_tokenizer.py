@@ -8,11 +8,11 @@ from pathlib import Path
 
 import lines
 import make_tokenizer_goldens
+import programs
 import tokenizer_files
-from programs import ROOT
 from tokenizers import Tokenizer
 
-STARTER = ROOT / "registry" / "starter" / "encoder" / "tokenizer.json"
+STARTER = programs.ROOT / "registry" / "starter" / "encoder" / "tokenizer.json"
 
 
 def data_texts():
@@ -31,15 +31,13 @@ def data_texts():
 
 
 def ours(folder, texts, limit):
-    """What the project's tokenizer makes of `texts`, through the example program of the test crate."""
-    command = ["cargo", "run", "--quiet", "--release", "--package", "tests", "--example", "tokenize", "--"]
+    """What the project's tokenizer makes of `texts`, through the encoder crate's example program."""
     asked = "".join(json.dumps(text) + "\n" for text in texts)
-    done = subprocess.run(
-        [*command, str(folder), str(limit)], input=asked, stdout=subprocess.PIPE, text=True, encoding="utf-8", cwd=ROOT
-    )
+    command = [str(programs.program("examples/tokenize")), str(folder), str(limit)]
+    done = subprocess.run(command, input=asked, stdout=subprocess.PIPE, text=True, encoding="utf-8")
     if done.returncode != 0:
         sys.exit(f"the tokenize example ended with {done.returncode}")
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    return [json.loads(line) for line in done.stdout.split("\n") if line]
 
 
 def compare_one(name, folder, texts):

@@ -11,13 +11,24 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-BINARIES = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 READY_WITHIN_S = 300
+
+
+def program(name):
+    """The release build of a program."""
+    return TARGET / "release" / name
+
+
+def build():
+    """Builds what is run here."""
+    for what in (["-p", "server", "-p", "cli", "--bins"], ["-p", "deberta", "--example", "tokenize"]):
+        subprocess.run(["cargo", "build", "--release", *what], check=True, cwd=ROOT)
 
 
 def server(*arguments):
     """`headwater-server` with `arguments`, to its end."""
-    subprocess.run([BINARIES / "headwater-server", *map(str, arguments)], check=True)
+    subprocess.run([program("headwater-server"), *map(str, arguments)], check=True)
 
 
 @contextlib.contextmanager
@@ -27,7 +38,7 @@ def serving(data):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
-    command = [BINARIES / "headwater-server", "serve", "--data", data, "--listen", f"127.0.0.1:{port}"]
+    command = [program("headwater-server"), "serve", "--data", data, "--listen", f"127.0.0.1:{port}"]
     process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL)
     try:
         wait_until_ready(process, address)
@@ -42,7 +53,7 @@ def wait_until_ready(process, address):
     while time.monotonic() < deadline:
         if process.poll() is not None:
             sys.exit(f"headwater-server ended with {process.returncode} before it was ready")
-        health = [BINARIES / "headwater", "--addr", address, "health"]
+        health = [program("headwater"), "--addr", address, "health"]
         if subprocess.run(list(map(str, health)), capture_output=True).returncode == 0:
             return
         time.sleep(0.2)
@@ -51,13 +62,13 @@ def wait_until_ready(process, address):
 
 def classify(address, task, cases, task_embedding):
     """One answer per case through `headwater classify --input - --logits`."""
-    command = [BINARIES / "headwater", "--addr", address, "classify", task, "--input", "-", "--logits"]
+    command = [program("headwater"), "--addr", address, "classify", task, "--input", "-", "--logits"]
     command += ["--task-embedding", task_embedding, "--output", "json"]
     lines = "".join(json.dumps(case) + "\n" for case in cases)
     done = subprocess.run(list(map(str, command)), input=lines, capture_output=True, text=True)
     if done.returncode != 0:
         sys.exit(f"headwater classify {task} ended with {done.returncode}: {done.stderr or done.stdout}")
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    return [json.loads(line) for line in done.stdout.split("\n") if line]
 
 
 def logits(answer):

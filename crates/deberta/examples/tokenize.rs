@@ -7,6 +7,7 @@ use std::error::Error;
 use std::io::{self, BufRead, BufWriter, Write};
 use std::path::Path;
 
+use deberta::FastTokenizer;
 use engine::{Text, TokenizeRequest, Tokenizer, Tokens};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -15,7 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("usage: tokenize FOLDER LIMIT".into());
     };
     let max_tokens = limit.parse()?;
-    let tokenizer = deberta::FastTokenizer::open(Path::new(&folder), Some(max_tokens))?;
+    let tokenizer = FastTokenizer::open(Path::new(&folder), Some(max_tokens))?;
     let mut out = BufWriter::new(io::stdout().lock());
     for line in io::stdin().lock().lines() {
         let sides: Vec<String> = serde_json::from_str(&line?)?;
