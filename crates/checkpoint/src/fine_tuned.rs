@@ -1,4 +1,5 @@
-//! A fine-tuned model: one classifier under the plain name `classifier`, its labels, and what the file says of its kind.
+//! A fine-tuned model: one classifier under the plain name `classifier`, its labels, and what the files say of its
+//! kind.
 //!
 //! Multi-task checkpoints carry such a classifier as well, usually for natural language inference.
 

@@ -1,8 +1,8 @@
 //! Published checkpoints in, bundles out.
 //!
-//! [`import()`] is the whole path. The modules stand in its order: where files come from, how they are read safely, what
-//! the encoder must have, what each layout means, what is decided about heads, and what a person is told. [`synth()`]
-//! goes the other way and makes checkpoints from a seed.
+//! [`import()`] is the whole path. The modules stand in its order: where files come from, how they are read safely,
+//! what the encoder must have, what each layout means, what is decided about heads, and what a person is told.
+//! [`synth()`] goes the other way and makes checkpoints from a seed.
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 

@@ -56,8 +56,8 @@ impl TaskList {
         Ok(Self { tasks, sizes: keys.classifiers_size.unwrap_or_default(), labels })
     }
 
-    /// A remark where the claimed size of classifier `index` is not `outputs`, in any of the three spellings in use: the
-    /// number alone, before `hidden`, or after it.
+    /// A remark where the claimed size of classifier `index` is not `outputs`, in any of the three spellings in use:
+    /// the number alone, before `hidden`, or after it.
     pub(crate) fn remark(&self, index: usize, outputs: usize, hidden: usize) -> Option<String> {
         let claimed = self.sizes.get(index)?;
         let spellings = [json!(outputs), json!([outputs, hidden]), json!([hidden, outputs])];

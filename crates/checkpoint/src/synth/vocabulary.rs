@@ -45,13 +45,16 @@ pub(super) fn tokenizer(size: usize, seed: u64) -> Value {
     }
     pieces.push((MASK.to_owned(), 0.0));
     let added: Vec<Value> = SPECIAL.iter().chain([&MASK]).map(|content| added_token(content, &pieces)).collect();
+    let metaspace = json!({
+        "type": "Metaspace", "replacement": BLANK.to_string(), "prepend_scheme": "always", "split": true,
+    });
     json!({
         "version": "1.0",
         "truncation": null,
         "padding": null,
         "added_tokens": added,
         "normalizer": {"type": "NFKC"},
-        "pre_tokenizer": {"type": "Metaspace", "replacement": BLANK.to_string(), "prepend_scheme": "always", "split": true},
+        "pre_tokenizer": metaspace,
         "post_processor": {
             "type": "TemplateProcessing",
             "single": template(&["[CLS]", "A", "[SEP]"]),
@@ -61,7 +64,7 @@ pub(super) fn tokenizer(size: usize, seed: u64) -> Value {
                 "[SEP]": {"id": "[SEP]", "ids": [2], "tokens": ["[SEP]"]},
             },
         },
-        "decoder": {"type": "Metaspace", "replacement": BLANK.to_string(), "prepend_scheme": "always", "split": true},
+        "decoder": metaspace,
         "model": {"type": "Unigram", "unk_id": 3, "vocab": pieces, "byte_fallback": false},
     })
 }
