@@ -184,4 +184,13 @@ CHECKPOINTS = [
         lengths=(1, 2, 3, 16, 33),
         names="bare",
     ),
+    Checkpoint("one-layer-one-head", {"num_attention_heads": 1, "num_hidden_layers": 1}, lengths=BRIEF),
+    Checkpoint(
+        "one-layer-convolution",
+        {"conv_act": "relu", "conv_kernel_size": 3, "num_hidden_layers": 1, "pad_token_id": 1},
+        labels=2,
+        lengths=BRIEF,
+    ),
+    # The norm is in the file though nothing uses it, and nothing tells one position from another.
+    Checkpoint("no-positions-at-all", {"relative_attention": False, "z_steps": 2}, lengths=BRIEF),
 ]
