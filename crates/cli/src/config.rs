@@ -21,6 +21,7 @@ pub struct Arguments {
 
 /// How to reach the server, and how to print what it says.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Connection and output")]
 pub(crate) struct SessionArguments {
     /// Address of the server; `https://` speaks TLS.
     #[arg(long, global = true, env = "HEADWATER_ADDR", default_value = "http://127.0.0.1:50051", value_name = "URL")]

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
-use tonic::{Code, Status};
+use tonic::{Code, Status, TimeoutExpired};
 
 use crate::{REFUSED, UNREACHABLE, USAGE};
 
@@ -52,9 +52,14 @@ pub enum CliError {
 }
 
 impl CliError {
-    /// Sorts a failed call: a status with a cause was made on this side, when the connection failed.
+    /// Sorts a failed call: a status with a cause was made on this side, when the connection failed or the caller's
+    /// own time was up.
     pub(crate) fn from_status(status: Status, address: &str) -> Self {
+        let causes = || std::iter::successors(status.source(), |cause| (**cause).source());
         match status.source() {
+            Some(_) if causes().any(|cause| cause.is::<TimeoutExpired>()) => {
+                Self::Refused { status: Box::new(Status::deadline_exceeded("no answer within the time of --timeout")) }
+            }
             Some(cause) => Self::unreachable(address, cause),
             None => Self::Refused { status: Box::new(status) },
         }
@@ -114,5 +119,12 @@ mod tests {
         let unreachable = CliError::from_status(broken, "http://here");
         assert_eq!(unreachable.exit_status(), UNREACHABLE);
         assert_eq!(unreachable.to_string(), "cannot reach http://here: connection reset");
+    }
+
+    #[test]
+    fn time_that_is_up_is_no_broken_connection() {
+        let late = CliError::from_status(Status::from_error(Box::new(TimeoutExpired(()))), "http://here");
+        assert_eq!(late.exit_status(), REFUSED);
+        assert_eq!(late.to_string(), "DEADLINE_EXCEEDED: no answer within the time of --timeout");
     }
 }

@@ -9,7 +9,7 @@ use clap::Args;
 #[derive(Debug, Args)]
 pub(crate) struct InputArguments {
     /// Texts; each is one input.
-    #[arg(value_name = "TEXT")]
+    #[arg(value_name = "TEXT", required_unless_present = "input")]
     texts: Vec<String>,
     /// Second text of a pair, for every text.
     #[arg(long, value_name = "TEXT")]
@@ -19,7 +19,7 @@ pub(crate) struct InputArguments {
     choices: Vec<String>,
     /// Read inputs from this file instead, `-` for standard input: JSON lines with the fields text, text_pair, choices
     /// and tokens. Writes one line for each, in order.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["texts", "pair", "choices"], required_unless_present = "texts")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["texts", "pair", "choices"])]
     pub(crate) input: Option<PathBuf>,
 }
 

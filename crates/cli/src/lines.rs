@@ -11,6 +11,8 @@ use crate::error::CliError;
 
 /// The longest line read whole; the largest message fits several times, escapes included.
 const MAX_LINE_BYTES: usize = 32 << 20;
+/// What some editors put before the first line.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// Lines read ahead of the network.
 const AHEAD: usize = 64;
 
@@ -42,6 +44,10 @@ impl Lines {
         let (sender, received) = mpsc::channel(AHEAD);
         let Source { mut reader, path, .. } = source;
         thread::spawn(move || {
+            // A source that cannot be read says so with its first line.
+            if reader.fill_buf().is_ok_and(|beginning| beginning.starts_with(BYTE_ORDER_MARK)) {
+                reader.consume(BYTE_ORDER_MARK.len());
+            }
             while let Some(line) = next_line(&mut reader, MAX_LINE_BYTES).transpose() {
                 let broken = line.is_err();
                 if sender.blocking_send(line).is_err() || broken {

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use comfy_table::{ContentArrangement, Row, Table};
+use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table};
 use serde::Serialize;
 
 use crate::answer::{Answer, Label};
@@ -68,6 +68,23 @@ pub(crate) fn table<const N: usize>(heads: [&str; N]) -> Table {
     table.set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(Row::from(heads));
     table
+}
+
+/// An empty table whose rows are lines: where the terminal is too narrow, the last column alone gives way.
+pub(crate) fn table_of_lines<const N: usize>(heads: [&str; N]) -> Table {
+    let mut table = table(heads);
+    table.set_truncation_indicator("…");
+    for column in table.column_iter_mut().take(N - 1) {
+        column.set_constraint(ColumnConstraint::ContentWidth);
+    }
+    table
+}
+
+/// A row of [`table_of_lines`].
+pub(crate) fn one_high<const N: usize>(cells: [String; N]) -> Row {
+    let mut row = Row::from(cells);
+    row.max_height(1);
+    row
 }
 
 /// The rows of one answer in a table with the columns text, answer, score and logit.
@@ -150,12 +167,16 @@ pub(crate) fn probability(score: f32) -> String {
 
 /// The beginning of a text, on one line.
 pub(crate) fn shortened(text: &str) -> String {
-    let mut characters = text.chars().map(|character| if character.is_control() { ' ' } else { character });
-    let mut beginning: String = characters.by_ref().take(TEXT_SHOWN).collect();
-    if characters.next().is_some() {
-        beginning.push('…');
+    let line = one_line(text);
+    match line.char_indices().nth(TEXT_SHOWN) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
     }
-    beginning
+}
+
+/// A text without the characters that would break its line or move the cursor.
+pub(crate) fn one_line(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use api::rpc::{self, RpcStatusExt};
 use api::v1::classify_stream_response::Outcome as RowOutcome;
-use api::v1::{ClassifyOptions, ClassifyStreamRequest, ClassifyStreamResponse, Input};
+use api::v1::{ClassifyOptions, ClassifyStreamRequest, ClassifyStreamResponse, GetTaskRequest, Input};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
@@ -58,6 +58,7 @@ struct Rows<'a> {
 /// # Errors
 /// [`CliError`] where the input breaks, the stream as a whole is refused or breaks, or results cannot be written.
 pub(crate) async fn classify(source: Source, question: &Question, session: &mut Session) -> Result<Outcome, CliError> {
+    check_known(question, session).await?;
     let mut client = session.classifier().await?;
     let bar = Bar::of_input(&source, &session.printer);
     let mut lines = Lines::read(source);
@@ -85,6 +86,17 @@ pub(crate) async fn classify(source: Source, question: &Question, session: &mut 
     }
     bar.finish();
     Ok(Outcome::of_failures(rows.failed))
+}
+
+/// Refuses a task or version that does not exist once, instead of once for each row. Every other trouble is for the
+/// stream itself to meet.
+async fn check_known(question: &Question, session: &mut Session) -> Result<(), CliError> {
+    let mut catalog = session.catalog().await?;
+    let request = GetTaskRequest { task: question.task.clone(), version: question.version.clone() };
+    match catalog.get_task(session.call(request)).await {
+        Err(status) if matches!(status.code(), Code::NotFound | Code::InvalidArgument) => Err(session.failed(status)),
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 fn ended_early() -> Status {

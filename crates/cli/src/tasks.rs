@@ -3,13 +3,13 @@
 use api::v1::{GetTaskRequest, ListTasksRequest, Task, TaskKind, TaskSelector};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 use tonic::Code;
 
 use crate::answer::mode_name;
 use crate::config::Format;
 use crate::error::CliError;
-use crate::output::{shortened, table};
+use crate::output::{one_high, one_line, table, table_of_lines};
 use crate::session::{Outcome, Session};
 
 /// Tasks asked for at once.
@@ -68,7 +68,7 @@ pub(crate) async fn list(arguments: ListArguments, session: &mut Session) -> Res
         dataset: arguments.dataset,
     };
     let mut client = session.catalog().await?;
-    let mut shown = table(["TASK", "KIND", "LABELS", "VERSION", "DESCRIPTION"]);
+    let mut shown = table_of_lines(["TASK", "KIND", "LABELS", "VERSION", "DESCRIPTION"]);
     let mut page_token = String::new();
     loop {
         let request = ListTasksRequest { page_size: PAGE_SIZE, page_token, selector: Some(selector.clone()) };
@@ -76,8 +76,8 @@ pub(crate) async fn list(arguments: ListArguments, session: &mut Session) -> Res
         let page = reply.into_inner();
         for task in page.tasks {
             match session.printer.format() {
-                Format::Json => session.printer.json(&fields(&task))?,
-                Format::Table => drop(shown.add_row(summary(&task))),
+                Format::Json => session.printer.json(&object(&task))?,
+                Format::Table => drop(shown.add_row(one_high(summary(&task)))),
             }
         }
         page_token = page.next_page_token;
@@ -87,7 +87,8 @@ pub(crate) async fn list(arguments: ListArguments, session: &mut Session) -> Res
     }
     if session.printer.format() == Format::Table {
         session.printer.table(&shown)?;
-        session.printer.line(&format!("\n{} tasks", shown.row_count()))?;
+        let n_tasks = shown.row_count();
+        session.printer.line(&format!("\n{n_tasks} task{}", if n_tasks == 1 { "" } else { "s" }))?;
     }
     Ok(Outcome::Done)
 }
@@ -98,12 +99,11 @@ pub(crate) async fn show(arguments: ShowArguments, session: &mut Session) -> Res
     let reply = client.get_task(session.call(request)).await.map_err(|status| session.failed(status))?.into_inner();
     let task = reply.task.ok_or_else(|| session.failed(tonic::Status::new(Code::Internal, "the reply has no task")))?;
     match session.printer.format() {
-        Format::Json => session.printer.json(&fields(&task))?,
+        Format::Json => session.printer.json(&object(&task))?,
         Format::Table => {
             let mut shown = table(["FIELD", "VALUE"]);
             for (name, value) in fields(&task) {
-                let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                shown.add_row([name, text]);
+                shown.add_row([name, &one_line(&in_words(&value))]);
             }
             session.printer.table(&shown)?;
         }
@@ -140,14 +140,19 @@ impl From<Kind> for TaskKind {
 fn summary(task: &Task) -> [String; 5] {
     let kind = kind_name(task.kind()).unwrap_or("unknown").to_owned();
     let labels = if task.labels.is_empty() { String::new() } else { task.labels.len().to_string() };
-    [task.name.clone(), kind, labels, task.version.to_string(), shortened(&task.description)]
+    [task.name.clone(), kind, labels, task.version.to_string(), one_line(&task.description)]
 }
 
-/// A task as JSON: what is empty or not set is left out.
-fn fields(task: &Task) -> Map<String, serde_json::Value> {
-    let aliases: Map<String, serde_json::Value> =
+/// A task as JSON.
+fn object(task: &Task) -> Map<String, Value> {
+    fields(task).into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// What there is to say about a task: what is empty or not set is left out.
+fn fields(task: &Task) -> Vec<(&'static str, Value)> {
+    let aliases: Map<String, Value> =
         task.aliases.iter().map(|alias| (alias.name.clone(), json!(alias.version))).collect();
-    let metrics: Map<String, serde_json::Value> =
+    let metrics: Map<String, Value> =
         task.metrics.iter().map(|metric| (metric.name.clone(), json!(metric.value))).collect();
     let all = [
         ("task", json!(task.name)),
@@ -161,8 +166,8 @@ fn fields(task: &Task) -> Map<String, serde_json::Value> {
         ("has_task_embedding", json!(task.has_task_embedding)),
         ("default_mode", json!(mode_name(task.default_mode()))),
         ("prompt", json!(task.prompt)),
-        ("thresholds", json!(task.thresholds)),
-        ("temperature", json!(task.temperature)),
+        ("thresholds", task.thresholds.iter().copied().map(exact).collect()),
+        ("temperature", json!(task.temperature.map(exact))),
         ("value_minimum", json!(task.value_minimum)),
         ("value_maximum", json!(task.value_maximum)),
         ("zero_shot", json!(task.zero_shot)),
@@ -175,16 +180,34 @@ fn fields(task: &Task) -> Map<String, serde_json::Value> {
         ("encoder_digest", json!(task.encoder_digest)),
         ("generation", json!(task.generation)),
     ];
-    all.into_iter().filter(|(_, value)| !is_empty(value)).map(|(name, value)| (name.to_owned(), value)).collect()
+    all.into_iter().filter(|(_, value)| !is_empty(value)).collect()
 }
 
-fn is_empty(value: &serde_json::Value) -> bool {
+/// A float32 in its shortest form: as a float64 it would show digits that nobody wrote.
+fn exact(number: f32) -> Value {
+    number.to_string().parse::<f64>().map_or(Value::Null, Value::from)
+}
+
+fn is_empty(value: &Value) -> bool {
     match value {
-        serde_json::Value::Null => true,
-        serde_json::Value::String(text) => text.is_empty(),
-        serde_json::Value::Array(values) => values.is_empty(),
-        serde_json::Value::Object(fields) => fields.is_empty(),
-        serde_json::Value::Bool(_) | serde_json::Value::Number(_) => false,
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(values) => values.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// A value for people: lists without brackets.
+fn in_words(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(values) => values.iter().map(in_words).collect::<Vec<_>>().join(", "),
+        Value::Object(fields) => {
+            fields.iter().map(|(name, value)| format!("{name} {}", in_words(value))).collect::<Vec<_>>().join(", ")
+        }
+        Value::Bool(yes) => if *yes { "yes" } else { "no" }.to_owned(),
+        Value::Null | Value::Number(_) => value.to_string(),
     }
 }
 
@@ -195,10 +218,18 @@ mod tests {
     #[test]
     fn a_task_as_json_leaves_out_what_is_not_known() {
         let task = Task { name: "a/b".into(), kind: TaskKind::MultiLabel.into(), version: 2, ..Task::default() };
-        let known: Vec<String> = fields(&task).into_iter().map(|(name, _)| name).collect();
-        let mut expected = ["task", "kind", "version", "has_task_embedding", "zero_shot", "generation"];
-        expected.sort_unstable();
-        assert_eq!(known, expected);
-        assert_eq!(fields(&task)["kind"], "multi_label");
+        let known: Vec<&str> = fields(&task).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(known, ["task", "kind", "version", "has_task_embedding", "zero_shot", "generation"]);
+        assert_eq!(object(&task)["kind"], "multi_label");
+    }
+
+    #[test]
+    fn numbers_and_lists_read_as_they_were_written() {
+        let task = Task { temperature: Some(1.1), thresholds: vec![0.3, 0.25], ..Task::default() };
+        let object = object(&task);
+        assert_eq!(object["temperature"].to_string(), "1.1");
+        assert_eq!(object["thresholds"].to_string(), "[0.3,0.25]");
+        assert_eq!(in_words(&object["thresholds"]), "0.3, 0.25");
+        assert_eq!(in_words(&json!({"live": 2, "next": 3})), "live 2, next 3");
     }
 }

@@ -80,17 +80,9 @@ impl Moved {
                 "generation": generation,
             }))?,
             Format::Table => {
-                let name = |version: Option<u64>| {
-                    version.map_or_else(|| "nothing".to_owned(), |number| format!("version {number}"))
-                };
-                let line = format!(
-                    "{} {} names {}, before {}",
-                    self.task,
-                    self.alias,
-                    name(self.version),
-                    name(self.previous)
-                );
-                session.printer.line(&line)?;
+                let now = self.version.map_or("is removed".to_owned(), |version| format!("names version {version}"));
+                let before = self.previous.map(|version| format!("; it named version {version}")).unwrap_or_default();
+                session.printer.line(&format!("{}: alias {} {now}{before}", self.task, self.alias))?;
             }
         }
         Ok(Outcome::Done)

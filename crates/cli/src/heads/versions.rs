@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::config::Format;
 use crate::error::CliError;
-use crate::output::table;
+use crate::output::{one_high, one_line, table_of_lines};
 use crate::session::{Outcome, Session};
 use crate::tasks::kind_name;
 
@@ -33,20 +33,21 @@ pub(crate) async fn run(arguments: Arguments, session: &mut Session) -> Result<O
             }
         }
         Format::Table => {
-            let mut shown = table(["VERSION", "ALIASES", "STATE", "OUTPUTS", "HEAD", "SOURCE"]);
+            let mut shown = table_of_lines(["VERSION", "ALIASES", "STATE", "OUTPUTS", "HEAD", "SOURCE"]);
             for version in &reply.versions {
                 let state = match version.state_reason.as_str() {
                     "" => state_name(version.state()).to_owned(),
                     reason => format!("{}: {reason}", state_name(version.state())),
                 };
-                shown.add_row([
+                let row = [
                     version.version.to_string(),
                     aliases_of(version.version).join(" "),
                     state,
                     version.outputs.to_string(),
                     version.head_digest.chars().take(19).collect(),
-                    version.source.clone(),
-                ]);
+                    one_line(&version.source),
+                ];
+                shown.add_row(one_high(row));
             }
             session.printer.table(&shown)?;
             session.printer.line(&format!("\ngeneration {}", reply.generation))?;
