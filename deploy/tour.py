@@ -12,10 +12,10 @@ QUESTIONS = [
     ("sick/relatedness", {"text": "Two dogs are running", "text_pair": "A pair of dogs is running fast"}),
     ("go_emotions/simplified", {"text": "Thank you so much, that is really kind of you!"}),
     (
-        "mctest/mc500",
+        "codah/codah",
         {
-            "text": "Sam was hungry, so he went to the kitchen and made a sandwich. What did Sam make?",
-            "choices": ["a sandwich", "a boat", "a phone call", "his bed"],
+            "text": "The boy was thirsty, so he",
+            "choices": ["drank a glass of water", "ate the moon", "painted his shoes", "sold a mountain"],
         },
     ),
     ("conll2003/ner_tags", {"tokens": "Angela Merkel met officials of Siemens in Berlin on Friday .".split()}),
