@@ -6,6 +6,7 @@ mod import;
 mod synth;
 mod registry_tool;
 mod bench;
+mod native_threads;
 mod telemetry;
 
 use std::process::ExitCode;
@@ -37,6 +38,11 @@ fn main() -> ExitCode {
     }
     let arguments = Arguments::parse();
     telemetry::start();
+    if let Command::Serve(_) | Command::Bench(_) = arguments.command
+        && let Some(error) = native_threads::wait_asleep()
+    {
+        tracing::warn!(%error, "the encoder's threads will spin while they wait");
+    }
     let done = match arguments.command {
         Command::Serve(options) => run::run(*options),
         Command::Import(options) => options.run(),
