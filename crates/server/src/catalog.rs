@@ -13,6 +13,8 @@ use crate::{from_proto, status, to_proto};
 
 const DEFAULT_PAGE: usize = 100;
 const MAX_PAGE: usize = 1_000;
+/// A page ends before it grows beyond this; a client that keeps to the usual limit of 4 MiB can read every page.
+const MAX_PAGE_BYTES: usize = 1 << 20;
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -49,16 +51,13 @@ impl CatalogService for Catalog {
         };
         let start = chosen.partition_point(|(task, _)| !after.is_empty() && task.key.task.as_str() <= after);
         let rest = chosen.get(start..).unwrap_or_default();
-        let page = rest.get(..page_size).unwrap_or(rest);
+        let described = rest.iter().take(page_size).map(|(task, served)| to_proto::task(task, served));
+        let page = first_that_fit(described, MAX_PAGE_BYTES);
         let next_page_token = match page.last() {
-            Some((task, _)) if page.len() < rest.len() => format!("{}{}", filter.token_prefix(), task.key.task),
+            Some(task) if page.len() < rest.len() => format!("{}{}", filter.token_prefix(), task.name),
             _ => String::new(),
         };
-        Ok(Response::new(v1::ListTasksResponse {
-            tasks: page.iter().map(|(task, served)| to_proto::task(task, served)).collect(),
-            next_page_token,
-            total: chosen.len() as u32,
-        }))
+        Ok(Response::new(v1::ListTasksResponse { tasks: page, next_page_token, total: chosen.len() as u32 }))
     }
 
     async fn get_task(&self, request: Request<v1::GetTaskRequest>) -> Result<Response<v1::GetTaskResponse>, Status> {
@@ -70,6 +69,20 @@ impl CatalogService for Catalog {
         let (served, task) = found.ok_or_else(|| status::not_found("no such task, version or alias"))?;
         Ok(Response::new(v1::GetTaskResponse { task: Some(to_proto::task(&task, &served)) }))
     }
+}
+
+/// As many tasks as have room in `bytes`, and in any case one.
+fn first_that_fit(tasks: impl Iterator<Item = v1::Task>, bytes: usize) -> Vec<v1::Task> {
+    let mut page = Vec::new();
+    let mut used = 0;
+    for task in tasks {
+        used += api::encoded_bytes(&task);
+        if used > bytes && !page.is_empty() {
+            break;
+        }
+        page.push(task);
+    }
+    page
 }
 
 /// The version a listing describes: the live one, or the newest where none is live.
@@ -107,7 +120,7 @@ impl Filter {
             && (self.kinds.is_empty() || self.kinds.contains(&served.head.kind()))
             && self.selector.tags.iter().all(|tag| about.tags.contains(tag))
             && self.selector.labels.iter().all(|label| parts.labels.contains(label))
-            && (self.selector.dataset.is_empty() || dataset_is(&about.source))
+            && (self.selector.dataset.is_empty() || dataset_is(&about.dataset))
             && (self.text.is_empty()
                 || mentions(name)
                 || mentions(&about.description)
@@ -118,5 +131,18 @@ impl Filter {
     fn token_prefix(&self) -> String {
         let digest = registry::Digest::of(format!("{:?}", self.selector).as_bytes());
         format!("{}:", digest.hex().get(..16).unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_ends_before_it_is_too_large_and_is_never_empty() {
+        let task = || v1::Task { description: "x".repeat(97), ..v1::Task::default() };
+        assert_eq!(api::encoded_bytes(&task()), 99);
+        let n_tasks = |bytes| first_that_fit(std::iter::repeat_with(task).take(9), bytes).len();
+        assert_eq!([n_tasks(1), n_tasks(99), n_tasks(197), n_tasks(198), n_tasks(9_000)], [1, 1, 1, 2, 9]);
     }
 }

@@ -88,7 +88,8 @@ async fn answer_one(
     let request = v1::ClassifyRequest { task, version, inputs: input.into_iter().collect(), options };
     let answered = async {
         let (ask, wanted) = from_proto::classify(request, deadline)?;
-        let answer = serving.engine().classify(ask).await.map_err(status::of_engine)?;
+        let answer = serving.engine().classify(ask).await;
+        let answer = answer.map_err(|error| status::of_engine(from_proto::with_single_input(error)))?;
         Ok::<_, Status>(to_proto::classify(&answer, wanted, received))
     };
     // A panic must not leave the client waiting for its id.

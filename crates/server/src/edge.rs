@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use http::{Request, Response};
+use http::{HeaderValue, Method, Request, Response, header};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
@@ -14,6 +14,7 @@ use tonic::service::Routes;
 use tower::ServiceExt;
 
 use crate::deadline;
+use crate::expiring_body::ExpiringBody;
 use crate::metrics::Metrics;
 use crate::status;
 
@@ -32,6 +33,9 @@ impl Edge {
     /// Answers one call. Nothing that a handler does ends the connection.
     pub(crate) async fn answer(self, mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         let _call = self.metrics.call_started();
+        if !is_grpc(&request) {
+            return Ok(self.refused(status::not_grpc()));
+        }
         let deadline = match deadline::parse(request.headers(), Instant::now()) {
             Ok(deadline) => deadline,
             Err(deadline::MalformedTimeout) => return Ok(self.refused(status::malformed_timeout())),
@@ -55,7 +59,10 @@ impl Edge {
         };
         Ok(match Status::from_header_map(response.headers()) {
             Some(refusal) if refusal.code() != tonic::Code::Ok => self.refused(status::correct_transport(refusal)),
-            _ => response,
+            _ => match deadline {
+                Some(deadline) => response.map(|body| Body::new(ExpiringBody::new(body, deadline))),
+                None => response,
+            },
         })
     }
 
@@ -67,4 +74,12 @@ impl Edge {
         self.metrics.count_refusal(status.code());
         status.into_http()
     }
+}
+
+/// Whether the request is a call at all, with messages in protobuf.
+fn is_grpc<B>(request: &Request<B>) -> bool {
+    let content_type = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let subtype = content_type.strip_prefix(b"application/grpc");
+    request.method() == Method::POST
+        && subtype.is_some_and(|subtype| subtype.is_empty() || subtype.starts_with(b"+proto") || subtype[0] == b';')
 }

@@ -2,8 +2,8 @@
 
 use api::v1;
 use engine::{
-    Ask, EmbedAsk, HeadKind, Input, Mode, NameError, Reading, Selector, TaskKey, TaskName, TenantName, Truncation,
-    VectorKind,
+    Ask, EmbedAsk, EngineError, HeadKind, Input, Mode, NameError, Reading, Selector, TaskKey, TaskName, TenantName,
+    Truncation, VectorKind,
 };
 use tonic::{Extensions, Status};
 
@@ -49,6 +49,16 @@ pub(crate) fn classify(
         reading: Reading { deadline, ..reading("options.", options.truncation, options.max_tokens)? },
     };
     Ok((ask, wanted))
+}
+
+/// The engine's complaint with its field named as a request with a single input names it.
+pub(crate) fn with_single_input(mut error: EngineError) -> EngineError {
+    if let EngineError::InvalidField { field: path, .. } | EngineError::OverLimit { what: path, .. } = &mut error
+        && let Some(rest) = path.strip_prefix("inputs[0]").or_else(|| path.strip_prefix("inputs"))
+    {
+        *path = format!("input{rest}");
+    }
+    error
 }
 
 /// Texts whose vectors are wanted.

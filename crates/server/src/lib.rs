@@ -4,6 +4,7 @@
 
 mod edge;
 mod deadline;
+mod expiring_body;
 mod listener;
 mod serving;
 mod classifier;

@@ -17,6 +17,14 @@ use tracing::error;
 const DOMAIN: &str = "headwater";
 /// Text of the caller's travels in headers: no more of it than this.
 const MAX_ECHO_BYTES: usize = 256;
+/// How the transport says that the bytes of a call are not what they should be.
+const CLIENT_FAULTS: [&str; 5] = [
+    "failed to decode Protobuf message",
+    "compressed-flag but no grpc-encoding",
+    "invalid compression flag",
+    "Unexpected EOF decoding stream",
+    "Missing request message",
+];
 const RETRY_SOON: Duration = Duration::from_millis(100);
 const RETRY_LATER: Duration = Duration::from_secs(1);
 
@@ -92,6 +100,11 @@ pub(crate) fn internal(message: &str, reason: &str) -> Status {
     status(Code::Internal, &format!("{message} (request {request_id})"), details)
 }
 
+/// A request that is no gRPC call, or one whose messages are not protobuf.
+pub(crate) fn not_grpc() -> Status {
+    Status::unimplemented("only POST with content-type application/grpc is answered here")
+}
+
 /// A call that was not even well formed.
 pub(crate) fn malformed_timeout() -> Status {
     invalid_field("grpc-timeout", "expected at most 8 digits and one of H, M, S, m, u, n")
@@ -127,15 +140,26 @@ pub(crate) fn with_reason<const N: usize>(
 }
 
 /// Corrects the codes that the transport chooses for faults of the client: a message over the limit, bytes that are no
-/// message, and text that is not UTF-8 are INVALID_ARGUMENT.
-pub(crate) fn correct_transport(status: Status) -> Status {
-    let clients_fault = match status.code() {
-        Code::OutOfRange => status.message().contains("message length too large"),
-        Code::Internal => status.message().contains("failed to decode Protobuf message"),
-        Code::Unknown => status.message().contains("invalid compression flag"),
-        _ => false,
-    };
-    if clients_fault { Status::invalid_argument(echo(status.message())) } else { status }
+/// message, and text that is not UTF-8 are INVALID_ARGUMENT. Only its words tell them from faults of our own.
+pub(crate) fn correct_transport(transport: Status) -> Status {
+    let words = transport.message();
+    let is_fault = |fault: &&str| words.contains(*fault);
+    if transport.code() == Code::OutOfRange
+        && let Some((actual, limit)) = lengths(words)
+    {
+        let message = format!("the message has {actual} bytes, the limit is {limit}");
+        return with_reason(Code::InvalidArgument, &message, "OVER_LIMIT", [("limit", limit), ("actual", actual)]);
+    }
+    if transport.code() == Code::Internal && CLIENT_FAULTS.iter().any(is_fault) {
+        return invalid_field("message", words.trim_end_matches('.'));
+    }
+    transport
+}
+
+/// What was found and what is allowed, from `… found 5 bytes, the limit is: 4 bytes`.
+fn lengths(words: &str) -> Option<(String, String)> {
+    let (actual, limit) = words.split_once("length too large: found ")?.1.split_once(" bytes, the limit is: ")?;
+    Some((actual.to_owned(), limit.trim_end_matches(" bytes").to_owned()))
 }
 
 /// The same status as a message, for rows that fail alone.
