@@ -1,7 +1,11 @@
 //! Behaviour across crates, without weights: a real server, real sockets and files, and a model that counts.
 
+#![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
 mod asking;
 mod classifying;
+mod command_line;
+mod contract;
 mod deadlines;
 mod draining;
 mod health;
@@ -9,6 +13,7 @@ mod installing;
 mod listing;
 mod overload;
 mod panics;
+mod raw_calls;
 mod reflecting;
 mod refusing;
 mod streaming;

@@ -80,7 +80,7 @@ fn words_beyond_their_edge(tree: &Tree) -> Vec<String> {
     for edge in &EDGES {
         for (path, text) in tree.under(edge.folder, ".rs") {
             let name = &path[edge.folder.len()..];
-            if edge.allowed.iter().any(|allowed| name == *allowed) {
+            if edge.allowed.contains(&name) {
                 continue;
             }
             for (number, line) in code_lines(text).filter(|(_, line)| says(line, edge)) {
