@@ -11,6 +11,7 @@ pub mod safetensors_guard;
 mod safetensors_header;
 mod weights_error;
 pub mod manifest;
+mod about;
 pub mod weights;
 mod head_folder;
 mod bundle;

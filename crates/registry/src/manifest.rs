@@ -38,6 +38,8 @@
 //! tags = ["reviews", "english"]
 //! # At most 1,024 bytes each.
 //! licence = "Apache-2.0"
+//! # The data set it was trained on, as its publishers call it.
+//! dataset = "reviews"
 //! source = "example/reviews, revision 8d51e7e, train"
 //!
 //! # At most 64 finite numbers; names of at most 64 bytes.
@@ -54,6 +56,7 @@ use std::str::FromStr;
 use engine::{About, Head, HeadKind, HeadParts, TaskName};
 use serde::{Deserialize, Serialize};
 
+use crate::about::RawAbout;
 use crate::digest::Digest;
 use crate::weights::Tensors;
 
@@ -61,10 +64,10 @@ use crate::weights::Tensors;
 pub const MAX_MANIFEST_BYTES: usize = 4 << 20;
 
 const FORMAT: u32 = 1;
-const MAX_PROSE_BYTES: usize = 4096;
-const MAX_LINE_BYTES: usize = 1024;
-const MAX_WORD_BYTES: usize = 64;
-const MAX_WORDS: usize = 64;
+pub(crate) const MAX_PROSE_BYTES: usize = 4096;
+pub(crate) const MAX_LINE_BYTES: usize = 1024;
+pub(crate) const MAX_WORD_BYTES: usize = 64;
+pub(crate) const MAX_WORDS: usize = 64;
 
 /// Why a `head.toml` was refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -148,29 +151,6 @@ enum Switch {
     Off,
 }
 
-#[derive(Deserialize, Serialize, Default, PartialEq)]
-#[serde(deny_unknown_fields, default)]
-struct RawAbout {
-    #[serde(skip_serializing_if = "String::is_empty")]
-    description: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    caution: String,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    tags: Vec<String>,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    licence: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    source: String,
-    #[serde(skip_serializing_if = "std::collections::BTreeMap::is_empty")]
-    metrics: std::collections::BTreeMap<String, f64>,
-}
-
-impl RawAbout {
-    fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
 impl Manifest {
     /// Parses the bytes of a `head.toml`.
     ///
@@ -208,7 +188,6 @@ impl Manifest {
     /// # Errors
     /// [`ManifestError::Syntax`] if a value has no TOML form.
     pub fn to_toml(&self) -> Result<String, ManifestError> {
-        let about = &self.about;
         let raw = RawManifest {
             format: FORMAT,
             task: self.task.to_string(),
@@ -220,14 +199,7 @@ impl Manifest {
             prompt: self.prompt.clone(),
             thresholds: self.thresholds.clone(),
             temperature: self.temperature,
-            about: RawAbout {
-                description: about.description.clone(),
-                caution: about.caution.clone(),
-                tags: about.tags.clone(),
-                licence: about.licence.clone(),
-                source: about.source.clone(),
-                metrics: about.metrics.clone(),
-            },
+            about: RawAbout::of(&self.about),
         };
         toml::to_string(&raw).map_err(|error| ManifestError::Syntax(error.to_string()))
     }
@@ -258,7 +230,6 @@ impl RawManifest {
         self.about.check()?;
         let prompt = self.prompt.as_deref().unwrap_or_default();
         check_prose("prompt", prompt, MAX_PROSE_BYTES)?;
-        let about = self.about;
         Ok(Manifest {
             task: parse_value("task", &self.task)?,
             kind: parse_value("kind", &self.kind)?,
@@ -272,36 +243,8 @@ impl RawManifest {
             prompt: self.prompt,
             thresholds: self.thresholds,
             temperature: self.temperature,
-            about: About {
-                description: about.description,
-                caution: about.caution,
-                tags: about.tags,
-                licence: about.licence,
-                source: about.source,
-                metrics: about.metrics,
-            },
+            about: self.about.into_about(),
         })
-    }
-}
-
-impl RawAbout {
-    fn check(&self) -> Result<(), ManifestError> {
-        check_prose("about.description", &self.description, MAX_PROSE_BYTES)?;
-        check_prose("about.caution", &self.caution, MAX_PROSE_BYTES)?;
-        check_prose("about.licence", &self.licence, MAX_LINE_BYTES)?;
-        check_prose("about.source", &self.source, MAX_LINE_BYTES)?;
-        if self.tags.len() > MAX_WORDS || self.metrics.len() > MAX_WORDS {
-            let rule = format!("at most {MAX_WORDS} tags and {MAX_WORDS} metrics");
-            return Err(ManifestError::Value { key: "about", rule });
-        }
-        self.tags.iter().try_for_each(|tag| check_prose("about.tags", tag, MAX_WORD_BYTES))?;
-        for (name, figure) in &self.metrics {
-            check_prose("about.metrics", name, MAX_WORD_BYTES)?;
-            if !figure.is_finite() {
-                return Err(ManifestError::Value { key: "about.metrics", rule: "must be finite numbers".to_owned() });
-            }
-        }
-        Ok(())
     }
 }
 
@@ -309,7 +252,7 @@ fn parse_value<T: FromStr<Err: std::fmt::Display>>(key: &'static str, value: &st
     value.parse().map_err(|error: T::Err| ManifestError::Value { key, rule: error.to_string() })
 }
 
-fn check_prose(key: &'static str, text: &str, limit: usize) -> Result<(), ManifestError> {
+pub(crate) fn check_prose(key: &'static str, text: &str, limit: usize) -> Result<(), ManifestError> {
     let refuse = |rule: String| Err(ManifestError::Value { key, rule });
     if text.len() > limit {
         return refuse(format!("{} bytes, the limit is {limit}", text.len()));

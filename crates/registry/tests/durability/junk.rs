@@ -21,7 +21,7 @@ const DAMAGES: [Damage; 13] = [
     Damage {
         name: "an_unfinished_snapshot",
         rebuilds: false,
-        inflict: |dir| put(dir, "snap.0000.generating", b"half"),
+        inflict: |dir| put(dir, "snap.7fffffffffffffff.generating", b"half"),
     },
     Damage { name: "an_empty_snapshot_of_the_store", rebuilds: false, inflict: |dir| put(dir, "snap.", b"") },
     Damage { name: "a_stray_snapshot_name", rebuilds: false, inflict: |dir| put(dir, "snap.junk", b"junk") },

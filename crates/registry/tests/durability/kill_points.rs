@@ -5,6 +5,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use libtest_mimic::Failed;
+
 use crate::model;
 use crate::script::{self, OPTIONS};
 use crate::victim::{copy_folder, open, scratch};
@@ -102,6 +104,18 @@ impl Scenario {
         }
         let found = self.fingerprints.iter().position(|known| *known == first);
         Err(format!("{changes} changes were acknowledged, the state is that after {found:?}"))
+    }
+}
+
+impl Tally {
+    /// Says what was counted. A death alone must never make a rebuild necessary: that is for damaged disks.
+    pub(crate) fn conclude(&self, what: &str, least: usize) -> Result<(), Failed> {
+        let Self { killed, not_killed, rebuilt, .. } = self;
+        println!("{what}: {killed} points killed, {not_killed} not reached, {rebuilt} rebuilt");
+        if *rebuilt > 0 {
+            return Err(format!("{rebuilt} starts had to rebuild the record store").into());
+        }
+        if *killed < least { Err(format!("only {killed} points were killed").into()) } else { Ok(()) }
     }
 }
 

@@ -74,10 +74,5 @@ fn kill_at_every_call(scenario: &Scenario) -> Result<(), Failed> {
         let driver = |dir: &Path| counter.command("fixed", dir, Some(number));
         scenario.run_point(driver, &mut tally).map_err(|error| format!("call {number} of {calls}: {error}"))?;
     }
-    let Tally { killed, not_killed, rebuilt, .. } = tally;
-    println!(
-        "{}: {killed} of {calls} points killed by counting, {not_killed} not reached, {rebuilt} rebuilt",
-        scenario.name
-    );
-    if killed < 50 { Err(format!("only {killed} points were killed").into()) } else { Ok(()) }
+    tally.conclude(&format!("{}, by counting {calls} calls", scenario.name), 50)
 }

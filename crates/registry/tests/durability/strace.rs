@@ -60,9 +60,7 @@ fn kill_at_every_call(scenario: &Scenario) -> Result<(), Failed> {
             scenario.run_point(driver, &mut tally).map_err(|error| format!("{call} number {number}: {error}"))?;
         }
     }
-    let Tally { killed, not_killed, rebuilt, .. } = tally;
-    println!("{}: {killed} points killed by strace, {not_killed} not reached, {rebuilt} rebuilt", scenario.name);
-    if killed < 100 { Err(format!("only {killed} points were killed").into()) } else { Ok(()) }
+    tally.conclude(&format!("{}, by strace", scenario.name), 100)
 }
 
 /// For each system call, the most that any one thread makes in an undisturbed run.
