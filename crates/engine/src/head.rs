@@ -61,6 +61,8 @@ pub struct About {
     pub tags: Vec<String>,
     /// Licence of the head or of the data behind it.
     pub licence: String,
+    /// The data set it was trained on, as its publishers call it.
+    pub dataset: String,
     /// Where it came from: repository, revision, file.
     pub source: String,
     /// Measured figures by name, such as `accuracy`.

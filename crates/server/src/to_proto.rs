@@ -91,6 +91,7 @@ pub(crate) fn task(live: &LiveTask, served: &ServedHead) -> v1::Task {
         description: about.description.clone(),
         caution: about.caution.clone(),
         tags: about.tags.clone(),
+        dataset: about.dataset.clone(),
         licence: about.licence.clone(),
         source: about.source.clone(),
         metrics: metrics(&served.head),
