@@ -51,6 +51,7 @@ def head_toml(task, about, figure, encoder, weights_sha256):
     tags = [*about.get("tags", []), *(["not-useful"] if figure["hopeless"] else [])]
     lines.append(f"tags = [{', '.join(quoted(tag) for tag in tags)}]")
     lines.append(f"licence = {quoted(LICENCE)}")
+    lines.append("dataset = " + quoted(about["source"].split(" (")[0].split(",")[0]))
     lines.append("source = " + quoted(f"registry/starter, {DATE}, trained on {about['source']}"))
     metrics = {f"validation_{figure['measure']}": figure["value"], "validation_rows": figure["rows"]}
     if figure.get("guess") is not None:
