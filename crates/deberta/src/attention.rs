@@ -73,18 +73,19 @@ impl Attention {
         self.positions.as_mut().map_or(Ok(()), |positions| positions.extend(diagonals))
     }
 
-    /// Every token's mixed values: `[tokens, hidden]` to `[tokens, hidden]`.
+    /// Every token's mixed values: `[tokens, hidden]` to `[tokens, hidden]`; spare rows hold anything.
     pub(crate) fn forward(&self, input: &Tensor, packing: &Packing, reach: i64) -> Result<Tensor, TchError> {
         let projected = self.queries_keys_values.forward(input)?; // [tokens, 3 * hidden]
         let mixed = packing.groups.iter().map(|group| self.mix(&projected, *group, reach));
-        joined(mixed.collect::<Result<_, _>>()?)
+        Packing::join(mixed.collect::<Result<_, _>>()?, input)
     }
 
     /// The mixed values of every row's first token only: `[tokens, hidden]` to `[rows, hidden]`.
     pub(crate) fn forward_first(&self, input: &Tensor, packing: &Packing, reach: i64) -> Result<Tensor, TchError> {
         let projected = self.queries_keys_values.forward(input)?; // [tokens, 3 * hidden]
         let mixed = packing.groups.iter().map(|group| self.mix_first(&projected, *group, reach));
-        joined(mixed.collect::<Result<_, _>>()?)
+        let mixed: Vec<Tensor> = mixed.collect::<Result<_, _>>()?;
+        Tensor::f_cat(&mixed, 0)
     }
 
     fn mix(&self, projected: &Tensor, group: Group, reach: i64) -> Result<Tensor, TchError> {
@@ -130,17 +131,5 @@ impl Attention {
 
     fn shape(&self, group: Group, reach: i64) -> Shape {
         Shape { rows: group.rows, heads: self.heads, length: group.length, reach }
-    }
-}
-
-/// The groups' parts end to end; a single group costs no copy.
-fn joined(mut parts: Vec<Tensor>) -> Result<Tensor, TchError> {
-    match parts.pop() {
-        Some(only) if parts.is_empty() => Ok(only),
-        Some(last) => {
-            parts.push(last);
-            Tensor::f_cat(&parts, 0)
-        }
-        None => Err(TchError::Shape("a batch without rows has no attention".to_owned())),
     }
 }

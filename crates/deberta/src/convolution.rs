@@ -43,7 +43,8 @@ impl ConvolutionLayer {
         Ok(Self { windows, norm, activation, kernel, hidden })
     }
 
-    /// `output` of the first layer with the convolution of its `input` added; all `[tokens, hidden]`.
+    /// `output` of the first layer with the convolution of its `input` added; all `[tokens, hidden]`, with spare rows at
+    /// the end.
     pub(crate) fn forward(&self, input: &Tensor, output: &Tensor, packing: &Packing) -> Result<Tensor, TchError> {
         let margin = (self.kernel - 1) / 2;
         let mut parts = Vec::with_capacity(packing.groups.len());
@@ -58,7 +59,7 @@ impl ConvolutionLayer {
             )?;
             parts.push(self.windows.forward_activated(&windows, self.activation)?.f_view([rows * length, hidden])?);
         }
-        let convolved = Tensor::f_cat(&parts, 0)?; // [tokens, hidden]
+        let convolved = Packing::join(parts, input)?; // [tokens, hidden]
         self.norm.forward(&output.f_add(&convolved)?)
     }
 }

@@ -9,7 +9,7 @@ use tch::TchError;
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// A file cannot be read. Usual cause: a wrong folder.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -18,7 +18,7 @@ pub enum LoadError {
         source: std::io::Error,
     },
     /// A file is not the JSON it should be.
-    #[error("{file} is not valid: {source}")]
+    #[error("{file} is not valid")]
     Json {
         /// The file's name.
         file: &'static str,
@@ -97,13 +97,20 @@ pub enum LoadError {
         reason: String,
     },
     /// libtorch failed while the model was built.
-    #[error("libtorch: {0}")]
+    #[error("libtorch failed")]
     Torch(#[from] TchError),
 }
 
 impl From<LoadError> for ModelError {
     fn from(error: LoadError) -> Self {
-        Self::Load(error.to_string())
+        let mut text = error.to_string();
+        let mut cause = std::error::Error::source(&error);
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        Self::Load(text)
     }
 }
 
@@ -119,6 +126,14 @@ pub(crate) fn backend_error(error: &TchError) -> ModelError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_engine_hears_the_cause_too() {
+        let source = std::io::Error::new(std::io::ErrorKind::NotFound, "nothing there");
+        let error = LoadError::Read { path: "config.json".into(), source };
+        assert_eq!(error.to_string(), "cannot read config.json");
+        assert_eq!(ModelError::from(error), ModelError::Load("cannot read config.json: nothing there".to_owned()));
+    }
 
     #[test]
     fn a_lack_of_memory_is_told_from_other_failures() {
