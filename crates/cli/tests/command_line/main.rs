@@ -4,6 +4,7 @@
 
 mod rule_server;
 
+mod an_export_that_breaks_leaves_nothing;
 mod exit_statuses_tell_what_went_wrong;
 mod rows_of_a_file_keep_their_order;
 
