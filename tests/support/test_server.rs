@@ -1,6 +1,7 @@
 //! A real server on a free port, with a data directory that goes away with it.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -64,25 +65,41 @@ impl TestServer {
         Self::start_in(folder, small_limits(), gate).await
     }
 
+    /// A server on the bundle in `bundle`, a folder inside `folder`, with this engine; once it says SERVING.
+    pub async fn start_on(folder: TempDir, bundle: &Path, engine: EngineParts) -> Self {
+        let server = Self::serve(folder, bundle, engine, (Gate::default(), Arc::default())).await;
+        server.until(ServingStatus::Serving).await;
+        server
+    }
+
     async fn start_in(folder: TempDir, limits: Limits, gate: Gate) -> Self {
-        let encoder = write_bundle(&folder.path().join("bundle"), &one_of_each());
-        let metrics = TcpListener::bind("127.0.0.1:0").await.expect("the system gives a port");
-        let metrics_address = metrics.local_addr().expect("a bound listener has an address");
+        let bundle = folder.path().join("bundle");
+        let encoder = write_bundle(&bundle, &one_of_each());
         let rows = Arc::new(AtomicUsize::new(0));
         let (counted, held) = (Arc::clone(&rows), gate.clone());
+        let engine = EngineParts {
+            factory: Box::new(move || {
+                let model = CountingModel::new(encoder.to_string(), HIDDEN, Arc::clone(&counted));
+                Ok(Box::new(GatedModel::new(model, held.clone())) as Box<dyn Model>)
+            }),
+            tokenizer: Arc::new(WordTokenizer { max_tokens: 64 }),
+            limits,
+        };
+        Self::serve(folder, &bundle, engine, (gate, rows)).await
+    }
+
+    async fn serve(folder: TempDir, bundle: &Path, engine: EngineParts, watch: (Gate, Arc<AtomicUsize>)) -> Self {
+        let (gate, rows) = watch;
+        let bundle = Bundle::open(bundle).expect("the bundle is there");
+        let encoder = bundle.encoder_digest().expect("the encoder's files are there");
+        let metrics = TcpListener::bind("127.0.0.1:0").await.expect("the system gives a port");
+        let metrics_address = metrics.local_addr().expect("a bound listener has an address");
         let parts = Parts {
-            engine: EngineParts {
-                factory: Box::new(move || {
-                    let model = CountingModel::new(encoder.to_string(), HIDDEN, Arc::clone(&counted));
-                    Ok(Box::new(GatedModel::new(model, held.clone())) as Box<dyn Model>)
-                }),
-                tokenizer: Arc::new(WordTokenizer { max_tokens: 64 }),
-                limits,
-            },
+            engine,
             encoder,
             registry_dir: folder.path().join("registry"),
             registry_options: OpenOptions { ballast_bytes: 0, ..OpenOptions::SERVER },
-            bundle: Some(Bundle::open(&folder.path().join("bundle")).expect("the bundle was just written")),
+            bundle: Some(bundle),
             settings: Settings {
                 max_connections: 64,
                 max_message_bytes: 1 << 20,

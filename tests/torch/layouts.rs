@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use checkpoint::{HubSettings, ImportOptions, Jail, Source};
+use checkpoint::{HubSettings, ImportOptions, Source};
 use engine::{Head, HeadKind, Model, Row, TaskName, Text, TokenizeRequest, Tokenizer, Tokens, VectorKind};
 use registry::{Bundle, EncoderWidths};
 use serde::Deserialize;
@@ -87,20 +86,13 @@ impl Imported {
 }
 
 fn import(source: &Path, adapters: Option<&Path>, into: &Path) -> Bundle {
-    let jail = Jail {
-        program: env!("CARGO_BIN_EXE_jailed-reader").into(),
-        arguments: Vec::new(),
-        memory_bytes: 1 << 30,
-        processor: Duration::from_secs(20),
-        patience: Duration::from_secs(60),
-    };
     let options = ImportOptions {
         source: Source::Folder(source.to_owned()),
         adapters: adapters.map(|adapters| Source::Folder(adapters.to_owned())),
         task: None,
         kinds_file: None,
         bundle: into.to_owned(),
-        jail,
+        jail: crate::jail(),
         hub: HubSettings { offline: true, ..HubSettings::default() },
     };
     if let Err(error) = checkpoint::import(&options) {

@@ -3,11 +3,14 @@
 mod chance;
 mod fixtures;
 mod layouts;
+mod many_heads;
 mod parity;
 mod tokenizer;
 
 use std::path::Path;
+use std::time::Duration;
 
+use checkpoint::Jail;
 use deberta::{Deberta, Device, FastTokenizer, LoadOptions, Precision};
 
 /// The encoder in `folder`, in the precision in which answers are compared.
@@ -20,4 +23,15 @@ fn encoder(folder: &Path) -> Deberta {
 /// The tokenizer in `folder`; without `max_tokens` a sequence is as long as the files there say.
 fn open_tokenizer(folder: &Path, max_tokens: Option<usize>) -> FastTokenizer {
     FastTokenizer::open(folder, max_tokens).unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+}
+
+/// A process of our own in which pickles are read.
+fn jail() -> Jail {
+    Jail {
+        program: env!("CARGO_BIN_EXE_jailed-reader").into(),
+        arguments: Vec::new(),
+        memory_bytes: 1 << 30,
+        processor: Duration::from_secs(20),
+        patience: Duration::from_secs(60),
+    }
 }
