@@ -113,6 +113,21 @@ pub enum EngineError {
     Internal(String),
 }
 
+impl EngineError {
+    /// The same, naming the input whose tokens are over the limit.
+    pub(crate) fn of_input(self, index: usize) -> Self {
+        if let Self::OverLimit { what, limit, actual } = &self
+            && what == Self::TOKENS
+        {
+            return Self::OverLimit { what: format!("inputs[{index}] in {what}"), limit: *limit, actual: *actual };
+        }
+        self
+    }
+
+    /// What is over the limit where a sequence is.
+    pub(crate) const TOKENS: &str = "tokens";
+}
+
 impl From<ModelError> for EngineError {
     fn from(error: ModelError) -> Self {
         match error {

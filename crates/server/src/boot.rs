@@ -39,7 +39,7 @@ fn take_in(writer: &mut Writer, bundle: &Bundle, widths: EncoderWidths) -> Resul
         return Ok(());
     }
     let n_heads = installs.len();
-    match writer.apply(Change::InstallMany(installs)) {
+    match writer.store(Change::InstallMany(installs)) {
         Ok(committed) => info!(heads = n_heads, generation = committed.generation, "the bundle's heads were taken in"),
         Err(error @ RegistryError::ReadOnly { .. }) => warn!(%error, "the bundle's heads were not taken in"),
         Err(error) => return Err(error),

@@ -72,9 +72,14 @@ impl Writer {
         self.encoder
     }
 
+    /// Durable, and not yet visible: for what [`Writer::publish_all`] will show.
+    pub(crate) fn store(&mut self, change: Change) -> Result<Committed, RegistryError> {
+        self.registry.commit(change)
+    }
+
     /// Durable first, then visible.
     pub(crate) fn apply(&mut self, change: Change) -> Result<Committed, RegistryError> {
-        let committed = self.registry.commit(change)?;
+        let committed = self.store(change)?;
         for (key, task) in &committed.tasks {
             self.publish(key, task.as_deref());
         }

@@ -65,13 +65,12 @@ impl Engine {
         let started = Instant::now();
         let (inputs, tokens) = self
             .tokenize_off_thread(reading, move |tokenizer, limit| {
-                let tokens: Result<Vec<Vec<_>>, _> = inputs
-                    .iter()
-                    .map(|input| {
-                        let sequences = rows::sequences(input, &head);
-                        sequences.iter().map(|sequence| read(tokenizer, sequence, limit, reading)).collect()
-                    })
-                    .collect();
+                let rows_of = |(index, input): (usize, &Input)| -> Result<Vec<_>, EngineError> {
+                    let sequences = rows::sequences(input, &head);
+                    let rows = sequences.iter().map(|sequence| read(tokenizer, sequence, limit, reading));
+                    rows.collect::<Result<_, _>>().map_err(|error| error.of_input(index))
+                };
+                let tokens: Result<Vec<_>, _> = inputs.iter().enumerate().map(rows_of).collect();
                 tokens.map(|tokens| (inputs, tokens))
             })
             .await?;

@@ -105,7 +105,7 @@ pub(super) fn read(
     let tokens = tokenizer.tokenize(request)?;
     match (reading.truncation, tokens.cut) {
         (Truncation::Refuse, Some(cut)) => {
-            Err(EngineError::OverLimit { what: "tokens".into(), limit, actual: cut.tokens_before })
+            Err(EngineError::OverLimit { what: EngineError::TOKENS.into(), limit, actual: cut.tokens_before })
         }
         (Truncation::Refuse, None) | (Truncation::Cut, _) => Ok(Arc::new(tokens)),
     }

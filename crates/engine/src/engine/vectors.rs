@@ -12,7 +12,7 @@ use crate::ask::{Input, Reading};
 use crate::error::EngineError;
 use crate::live::ServedHead;
 use crate::model::{Row, VectorKind};
-use crate::rows;
+use crate::rows::{self, Sequence};
 use crate::task::{Selector, TaskKey};
 use crate::tokens::{Cut, Tokens};
 
@@ -85,9 +85,11 @@ impl Engine {
         let started = Instant::now();
         let (inputs, tokens) = self
             .tokenize_off_thread(reading, move |tokenizer, limit| {
-                let sequences = inputs.iter().flat_map(rows::any_sequences);
-                let tokens: Result<Vec<_>, _> =
-                    sequences.map(|sequence| read(tokenizer, &sequence, limit, reading)).collect();
+                let sequences = inputs.iter().flat_map(rows::any_sequences).enumerate();
+                let row = |(index, sequence): (usize, Sequence<'_>)| {
+                    read(tokenizer, &sequence, limit, reading).map_err(|error| error.of_input(index))
+                };
+                let tokens: Result<Vec<_>, _> = sequences.map(row).collect();
                 tokens.map(|tokens| (inputs, tokens))
             })
             .await?;
@@ -122,13 +124,13 @@ impl Engine {
         let cost = rows::check_any(&inputs, &self.limits)?;
         let _permit = self.admit(cost)?;
         self.tokenize_off_thread(reading, move |tokenizer, limit| {
-            let tokenized = |input: Input| {
+            let tokenized = |(index, input): (usize, Input)| {
                 let sequences = rows::any_sequences(&input);
-                let rows: Result<_, _> =
-                    sequences.iter().map(|sequence| read(tokenizer, sequence, limit, reading)).collect();
-                rows.map(|rows| Tokenized { input, rows })
+                let rows = sequences.iter().map(|sequence| read(tokenizer, sequence, limit, reading));
+                let rows: Result<_, EngineError> = rows.collect();
+                rows.map(|rows| Tokenized { input, rows }).map_err(|error| error.of_input(index))
             };
-            inputs.into_iter().map(tokenized).collect()
+            inputs.into_iter().enumerate().map(tokenized).collect()
         })
         .await
     }
