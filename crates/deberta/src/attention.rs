@@ -90,11 +90,12 @@ impl Attention {
 
     fn mix(&self, projected: &Tensor, group: Group, reach: i64) -> Result<Tensor, TchError> {
         let projected = group.of(projected)?;
-        let by_token = projected.f_view([group.tokens(), 3, self.heads, self.head_size])?;
-        let head_major = |part: i64| by_token.f_select(1, part)?.f_permute([1, 0, 2]); // [heads, tokens, head_size]
         let [queries, keys, values] = self.by_row(&projected, group)?;
         let scores = match &self.positions {
-            Some(positions) => positions.scores(&head_major(0)?, &head_major(1)?, self.shape(group, reach))?,
+            Some(positions) => {
+                let (queries, keys) = (queries.f_transpose(0, 1)?, keys.f_transpose(0, 1)?);
+                positions.scores(&queries, &keys, self.shape(group, reach))?
+            }
             None => None,
         };
         self.attend(&queries, &keys, &values, scores)

@@ -10,6 +10,11 @@ use crate::config::Relative;
 /// Reaches are multiples of this: longer rows than before make the tables grow rarely.
 const REACH_STEP: i64 = 256;
 
+/// Rows up to this length meet all their diagonals in one product.
+const WHOLE_LENGTH: i64 = 256;
+/// Tokens of a longer row that share a product.
+const BLOCK_TOKENS: usize = 64;
+
 /// The row of `rel_embeddings` for a distance of `query - key` positions.
 ///
 /// The arithmetic follows the reference operation by operation, in its types: fp32 where it has fp32.
@@ -104,22 +109,37 @@ impl PositionTables {
         Ok(())
     }
 
-    /// The position terms of the scores of `rows` rows of `length` tokens, `[rows, heads, length, length]`.
+    /// The position terms of the scores of a group, `[rows, heads, length, length]`.
     ///
-    /// `queries` (scaled) and `keys` are head-major, `[heads, rows * length, head_size]`.
+    /// `queries` (scaled) and `keys` are head-major, `[heads, rows, length, head_size]`.
     pub(crate) fn scores(&self, queries: &Tensor, keys: &Tensor, group: Shape) -> Result<Option<Tensor>, TchError> {
-        let content_to_position = self.content_to_position.as_ref().map(|table| {
-            // Element [i, j] reads column length-1-i+j, which holds distance i-j.
-            table.skewed(queries, group, |width| [width - 1, 1])
-        });
-        let position_to_content = self.position_to_content.as_ref().map(|table| {
-            // Element [i, j] reads row j and column length-1+i-j, which holds distance i-j.
-            table.skewed(keys, group, |width| [1, width - 1])
-        });
-        match (content_to_position.transpose()?, position_to_content.transpose()?) {
-            (Some(one), Some(other)) => one.f_add(&other).map(Some),
-            (one, other) => Ok(one.or(other)),
+        let queries = self.content_to_position.as_ref().map(|table| (table, queries));
+        let keys = self.position_to_content.as_ref().map(|table| (table, keys));
+        let Some((_, content)) = queries.or(keys) else { return Ok(None) };
+        let Shape { rows, heads, length, .. } = group;
+        if length <= WHOLE_LENGTH || content.device() != tch::Device::Cpu {
+            let whole = Block { start: 0, size: length };
+            let by_query = queries.map(|(table, queries)| table.skewed(queries, group, whole)).transpose()?;
+            let by_key = keys.map(|(table, keys)| table.skewed(keys, group, whole)?.f_transpose(2, 3)).transpose()?;
+            return match (by_query, by_key) {
+                (Some(by_query), Some(by_key)) => by_query.f_add(&by_key).map(Some),
+                (by_query, by_key) => Ok(by_query.or(by_key)),
+            };
         }
+        // Of a long row's diagonals a token meets half. A block of tokens meets few others, and its product stays in
+        // the cache until it is read.
+        let scores = Tensor::f_zeros([rows, heads, length, length], (content.f_kind()?, content.device()))?;
+        for block in (0..length).step_by(BLOCK_TOKENS).map(|start| Block::at(start, length)) {
+            if let Some((table, queries)) = queries {
+                let terms = table.skewed(queries, group, block)?; // [rows, heads, block, length]
+                scores.f_narrow(2, block.start, block.size)?.f_add_(&terms).map(drop)?;
+            }
+            if let Some((table, keys)) = keys {
+                let terms = table.skewed(keys, group, block)?.f_transpose(2, 3)?; // [rows, heads, length, block]
+                scores.f_narrow(3, block.start, block.size)?.f_add_(&terms).map(drop)?;
+            }
+        }
+        Ok(Some(scores))
     }
 
     /// The position terms of the scores of every row's first token, `[rows, heads, 1, length]`.
@@ -163,19 +183,31 @@ pub(crate) struct Shape {
     pub(crate) reach: i64,
 }
 
+/// Consecutive tokens of every row of a group.
+#[derive(Debug, Clone, Copy)]
+struct Block {
+    start: i64,
+    size: i64,
+}
+
+impl Block {
+    fn at(start: i64, length: i64) -> Self {
+        Self { start, size: (length - start).min(BLOCK_TOKENS as i64) }
+    }
+}
+
 impl Table {
-    /// The product of `content` with the group's diagonals, seen so that `[i, j]` of a row is its pair's term.
-    fn skewed(&self, content: &Tensor, group: Shape, strides: fn(i64) -> [i64; 2]) -> Result<Tensor, TchError> {
+    /// The product of a block's `content` with the diagonals it meets, seen so that `[.., token, other]` is the term of
+    /// that pair of tokens: `[rows, heads, block, length]`.
+    fn skewed(&self, content: &Tensor, group: Shape, block: Block) -> Result<Tensor, TchError> {
         let Shape { rows, heads, length, reach } = group;
-        let width = 2 * length - 1;
-        let diagonals = self.by_diagonal.f_narrow(2, reach - length, width)?;
-        let product = content.f_bmm(&diagonals)?; // [heads, rows * length, width]
-        let [per_query, per_key] = strides(width);
-        product.f_as_strided(
-            [rows, heads, length, length],
-            [length * width, rows * length * width, per_query, per_key],
-            length - 1,
-        )
+        let Block { start, size } = block;
+        let width = length + size - 1;
+        let diagonals = self.by_diagonal.f_narrow(2, reach - start - size, width)?;
+        let content = content.f_narrow(2, start, size)?.f_reshape([heads, rows * size, -1])?;
+        let product = content.f_bmm(&diagonals)?; // [heads, rows * size, width]
+        // Token start+i and other token j meet in column size-1-i+j: the next token's columns begin one earlier.
+        product.f_as_strided([rows, heads, size, length], [size * width, rows * size * width, width - 1, 1], size - 1)
     }
 }
 
