@@ -36,10 +36,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     registry.close()?;
     println!("closed in {:?}", start.elapsed());
 
-    let start = Instant::now();
+    let (start, cpu) = (Instant::now(), cpu_seconds()?);
     let registry = Registry::open(dir.path(), &OpenOptions::SERVER)?;
-    println!("{} heads opened in {:?}", registry.boot_report().heads, start.elapsed());
+    let (elapsed, cpu) = (start.elapsed(), cpu_seconds()? - cpu);
+    println!("{} heads opened in {elapsed:?}, {cpu:.2} seconds of all cores", registry.boot_report().heads);
     Ok(())
+}
+
+/// Processor time of this process so far, on all cores; what other processes do to the clock does not count.
+fn cpu_seconds() -> Result<f64, Box<dyn Error>> {
+    const TICKS_A_SECOND: f64 = 100.0;
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    // The program's name, in parentheses, may hold anything; user and system time are the 12th and 13th field after it.
+    let (_, fields) = stat.rsplit_once(") ").ok_or("an unknown form of /proc/self/stat")?;
+    let ticks = fields.split(' ').skip(11).take(2).map(str::parse::<f64>).sum::<Result<f64, _>>()?;
+    Ok(ticks / TICKS_A_SECOND)
 }
 
 fn install(number: usize, hidden: usize) -> Result<Install, Box<dyn Error>> {
