@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use engine::{Alias, Engine, LiveTask, ModelInfo, ServedHead, TaskKey};
 use registry::{Change, Committed, Digest, Installed, Registry, RegistryError, StoredTask};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tonic::Status;
 use tracing::{info, warn};
 
@@ -27,6 +27,8 @@ pub(crate) struct Writer {
     registry: Registry,
     engine: Arc<Engine>,
     encoder: Digest,
+    /// Turns true when the disk has failed and changes are taken no more; the server holds the other end.
+    failed: watch::Sender<bool>,
 }
 
 impl Changes {
@@ -60,8 +62,9 @@ impl Changes {
 }
 
 impl Writer {
-    pub(crate) fn new(registry: Registry, engine: Arc<Engine>, encoder: Digest) -> Self {
-        Self { registry, engine, encoder }
+    pub(crate) fn new(registry: Registry, engine: Arc<Engine>, encoder: Digest) -> (Self, watch::Receiver<bool>) {
+        let (failed, failure) = watch::channel(registry.is_read_only().is_some());
+        (Self { registry, engine, encoder, failed }, failure)
     }
 
     pub(crate) fn registry(&self) -> &Registry {
@@ -74,7 +77,11 @@ impl Writer {
 
     /// Durable, and not yet visible: for what [`Writer::publish_all`] will show.
     pub(crate) fn store(&mut self, change: Change) -> Result<Committed, RegistryError> {
-        self.registry.commit(change)
+        let committed = self.registry.commit(change);
+        if self.registry.is_read_only().is_some() {
+            self.failed.send_replace(true);
+        }
+        committed
     }
 
     /// Durable first, then visible.

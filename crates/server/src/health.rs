@@ -43,6 +43,12 @@ impl Health {
         self.set(ServingStatus::NotServing).await;
     }
 
+    /// Predictions go on; changes are refused until the next start.
+    pub(crate) async fn changes_not_serving(&self) {
+        let heads = <HeadServiceServer<Heads> as NamedService>::NAME;
+        self.reporter.set_service_status(heads, ServingStatus::NotServing).await;
+    }
+
     /// Ends the streams of all watchers, so that their connections can close.
     pub(crate) async fn end_watches(mut self) {
         for name in NAMES {

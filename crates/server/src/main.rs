@@ -6,7 +6,7 @@ mod import;
 mod synth;
 mod registry_tool;
 mod bench;
-mod native_threads;
+mod native_settings;
 mod telemetry;
 
 use std::process::ExitCode;
@@ -39,9 +39,9 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     telemetry::start();
     if let Command::Serve(_) | Command::Bench(_) = arguments.command
-        && let Some(error) = native_threads::wait_asleep()
+        && let Some(error) = native_settings::settle()
     {
-        tracing::warn!(%error, "the encoder's threads will spin while they wait");
+        tracing::warn!(%error, "libtorch runs with its own settings");
     }
     let done = match arguments.command {
         Command::Serve(options) => run::run(*options),

@@ -83,6 +83,9 @@ pub enum ServeError {
     /// The encoder did not load, or its worker failed too often.
     #[error("the inference worker is down: {0}")]
     WorkerDown(String),
+    /// A change could not be written: predictions went on, changes were refused, and the next start judges the disk.
+    #[error("the registry's disk failed while the server ran")]
+    DiskFailed,
     /// The system gave no thread.
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
@@ -108,7 +111,7 @@ pub async fn serve(
     let opening = tokio::task::spawn_blocking(move || Registry::open(&registry_dir, &registry_options));
     let registry = opening.await.map_err(|_| ServeError::WriterLost)??;
     let engine = Arc::new(Engine::start(engine).map_err(ServeError::Thread)?);
-    let writer = Writer::new(registry, Arc::clone(&engine), encoder);
+    let (writer, disk_failed) = Writer::new(registry, Arc::clone(&engine), encoder);
     let (changes, writer_thread) = Changes::start(writer).map_err(ServeError::Thread)?;
     let (phase, phases) = watch::channel(Phase::Starting);
     let serving = Arc::new(Serving::new(Arc::clone(&engine), changes.clone(), phases));
@@ -136,7 +139,10 @@ pub async fn serve(
         let publish = move |writer: &mut Writer| publish_all(writer, bundle.as_ref(), widths);
         changes.run(publish).await.map_err(|_| ServeError::WriterLost)??;
         phase.send_replace(Phase::Open);
-        follow(worker_state, &health).await
+        tokio::select! {
+            end = follow(worker_state, &health) => end,
+            () = tell_of_failure(disk_failed.clone(), &health) => Ok(()),
+        }
     };
     let life = tokio::select! {
         failure = life => failure,
@@ -161,6 +167,9 @@ pub async fn serve(
     }
     drop((serving, changes));
     close_registry(writer_thread).await?;
+    if *disk_failed.borrow() {
+        return Err(ServeError::DiskFailed);
+    }
     life.map(|()| if cut == 0 { Ended::Drained } else { Ended::Cut { connections: cut } })
 }
 
@@ -189,6 +198,13 @@ async fn follow(mut state: watch::Receiver<WorkerState>, health: &Health) -> Res
             return Err(ServeError::WorkerDown("its thread has ended".to_owned()));
         }
     }
+}
+
+/// Tells health when the disk has failed; never returns, because predictions go on.
+async fn tell_of_failure(disk_failed: watch::Receiver<bool>, health: &Health) {
+    listener::until_true(disk_failed).await;
+    health.changes_not_serving().await;
+    std::future::pending().await
 }
 
 fn routes(serving: &Arc<Serving>, max_message_bytes: usize) -> Routes {
