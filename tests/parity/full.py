@@ -4,7 +4,7 @@
 
 Builds a random checkpoint in layout A, imports it with `headwater-server import`, serves it, asks
 every task through `headwater classify --input - --logits`, and holds each logit to 1e-4. Then
-compares tokens over the generated lines and, where HEADWATER_DATA names a folder of data sets
+compares tokens over the generated lines and, where HEADWATER_TEXTS names a folder of data sets
 (`train/*.jsonl`, `validation/*.jsonl`), over every text in it.
 """
 

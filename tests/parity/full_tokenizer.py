@@ -16,10 +16,10 @@ STARTER = programs.ROOT / "registry" / "starter" / "encoder" / "tokenizer.json"
 
 
 def data_texts():
-    """Every string of the data sets in HEADWATER_DATA, once."""
-    folder = os.environ.get("HEADWATER_DATA")
+    """Every string of the data sets in HEADWATER_TEXTS, once."""
+    folder = os.environ.get("HEADWATER_TEXTS")
     if not folder:
-        print("HEADWATER_DATA is not set: generated lines only")
+        print("HEADWATER_TEXTS is not set: generated lines only")
         return []
     texts = {}
     for path in sorted(Path(folder).glob("*/*.jsonl")):
