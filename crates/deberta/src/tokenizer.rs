@@ -4,6 +4,7 @@
 //! Cutting is done here and not by the library, so that its cost stays linear and what was cut is known exactly.
 
 mod limits;
+mod settings;
 mod truncation;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use tokenizers::{
 
 use crate::error::LoadError;
 use limits::longest_sequence;
+use settings::Settings;
 use truncation::{Kept, longest_first};
 
 /// Words remembered with their pieces. A request's text is soon forgotten, and the cache is shared by all threads.
@@ -29,6 +31,7 @@ pub struct FastTokenizer {
     bare: Tokenizer,
     /// Adds the special tokens and the token types.
     processor: PostProcessorWrapper,
+    has_token_types: bool,
     max_tokens: usize,
 }
 
@@ -58,7 +61,9 @@ impl FastTokenizer {
         let mut model: ModelWrapper = bare.get_model().clone();
         model.resize_cache(CACHED_WORDS);
         bare.with_model(model);
-        Ok(Self { bare, processor, max_tokens: longest_sequence(encoder_dir, max_tokens)? })
+        let settings = Settings::open(encoder_dir)?;
+        let max_tokens = longest_sequence(encoder_dir, &settings, max_tokens)?;
+        Ok(Self { bare, processor, has_token_types: settings.has_token_types(), max_tokens })
     }
 
     /// One side without special tokens. Offsets are bytes, inside the word for words.
@@ -88,9 +93,10 @@ impl engine::Tokenizer for FastTokenizer {
         let was_cut = kept != Kept { text: text_tokens, pair: pair_tokens.unwrap_or(0) };
         let whole = self.processor.process(text, pair, true);
         let whole = whole.map_err(|error| TokenizeError::Refused(error.to_string()))?;
+        let type_ids = if self.has_token_types { whole.get_type_ids().to_vec() } else { vec![0; whole.len()] };
         Ok(Tokens {
             ids: whole.get_ids().to_vec(),
-            type_ids: whole.get_type_ids().to_vec(),
+            type_ids,
             origins: origins(&whole),
             cut: was_cut.then_some(Cut { tokens_before, text_kept, pair_kept }),
         })

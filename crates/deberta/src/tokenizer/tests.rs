@@ -47,6 +47,22 @@ fn special_tokens_are_added_where_the_file_says_nothing() {
 }
 
 #[test]
+fn token_types_are_those_that_the_tokenizers_class_hands_to_the_model() {
+    let types = |settings: &str| {
+        let folder = folder(|_| ());
+        std::fs::write(folder.path().join("tokenizer_config.json"), settings).unwrap();
+        let tokenizer = FastTokenizer::open(folder.path(), None).unwrap();
+        let request = TokenizeRequest { text: Text::Raw("b"), pair: Some(Text::Raw("c")), max_tokens: 512 };
+        tokenizer.tokenize(request).unwrap().type_ids
+    };
+    assert_eq!(types(r#"{"tokenizer_class": "DebertaV2Tokenizer"}"#), [0, 0, 0, 1, 1]);
+    assert_eq!(types(r#"{"tokenizer_class": "TokenizersBackend"}"#), [0; 5]);
+    let named = r#"{"tokenizer_class": "TokenizersBackend", "model_input_names": ["input_ids", "token_type_ids"]}"#;
+    assert_eq!(types(named), [0, 0, 0, 1, 1]);
+    assert_eq!(types(r#"{"model_input_names": ["input_ids"]}"#), [0; 5]);
+}
+
+#[test]
 fn padding_and_truncation_of_the_file_are_not_used() {
     assert_eq!(tokenize(Text::Raw("b b b b b b"), None, 512).unwrap().len(), 8);
 }
