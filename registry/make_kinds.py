@@ -5,7 +5,7 @@
     .venv/bin/pip install -r registry/requirements.txt
     .venv/bin/python registry/make_kinds.py > registry/kinds.tsv
 
-The ids come from several releases of the PyPI package `tasksource`, because published checkpoints were trained with
+The ids come from several releases of the Python package `tasksource`, because published checkpoints were trained with
 different ones. Where releases disagree, the earlier in RELEASES wins. Older releases look up data sets on the hub when
 they are imported; here they are answered from the newest release, which carries the same lists as text.
 """
