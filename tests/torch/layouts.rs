@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use checkpoint::{HubSettings, ImportOptions, Source};
-use engine::{Head, HeadKind, Model, Row, TaskName, Text, TokenizeRequest, Tokenizer, Tokens, VectorKind};
+use engine::{Head, HeadKind, Model, Reads, Row, TaskName, Text, TokenizeRequest, Tokenizer, Tokens, score};
 use registry::{Bundle, EncoderWidths};
 use serde::Deserialize;
 use tempfile::TempDir;
@@ -123,12 +123,13 @@ fn largest_difference_in(folder: &str, source: &str, adapters: Option<&str>) -> 
             assert_eq!(task_embedding.is_some(), mode == "on" && case.task.is_some(), "{folder}: {:?}", case.task);
             let row = |(tokens, ids): (&Tokens, &Vec<u32>)| {
                 assert_eq!(tokens.ids, *ids, "{folder}: ids of {case:?}");
-                let heads = vec![head.clone()];
-                Row { tokens: Arc::new(tokens.clone()), task_embedding: task_embedding.clone(), heads, vector: None }
+                let reads = Reads::of_kind(kind);
+                Row { tokens: Arc::new(tokens.clone()), task_embedding: task_embedding.clone(), reads }
             };
             let rows: Vec<Row> = sequences.iter().zip(&case.ids).map(row).collect();
             let outputs = imported.encoder.forward(&rows).expect("the rows fit");
-            let found: Vec<f32> = outputs.iter().flat_map(|output| output.scores[0].logits.clone()).collect();
+            let logits_of = |output| score(&head, output).expect("an imported head fits its encoder").logits;
+            let found: Vec<f32> = outputs.iter().flat_map(logits_of).collect();
             let difference = largest_difference(&found, logits);
             assert!(difference <= TOLERANCE, "{folder}: {:?} is off by {difference:.1e} with {mode}", case.task);
             largest = largest.max(difference);
@@ -144,10 +145,10 @@ fn vectors_like_the_reference(folder: &str) {
     for case in golden(folder) {
         let tokens = imported.sequences(&case, None).remove(0);
         assert_eq!(tokens.ids, case.ids[0], "{folder}: ids of {case:?}");
-        let vector = Some(VectorKind::Cls);
-        let row = Row { tokens: Arc::new(tokens), task_embedding: None, heads: Vec::new(), vector };
+        let reads = Reads { cls: true, ..Reads::default() };
+        let row = Row { tokens: Arc::new(tokens), task_embedding: None, reads };
         let output = imported.encoder.forward(&[row]).expect("the row fits").remove(0);
-        let difference = largest_difference(&output.vector.unwrap_or_default(), &case.vector.unwrap_or_default());
+        let difference = largest_difference(&output.cls.unwrap_or_default(), &case.vector.unwrap_or_default());
         assert!(difference <= TOLERANCE, "{folder}: the vector is off by {difference:.1e}");
     }
 }

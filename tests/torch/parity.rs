@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use engine::{Head, HeadKind, HeadParts, Model, Row, RowOutput, Tokens};
+use engine::{Head, HeadKind, HeadParts, Model, Reads, Row, RowOutput, Tokens, score};
 use serde::Deserialize;
 
 use crate::chance::Chance;
@@ -44,14 +44,14 @@ impl Golden {
         fixtures::read_json(&folder.join("golden.json"))
     }
 
-    fn head(&self, kind: HeadKind) -> Arc<Head> {
+    fn head(&self, kind: HeadKind) -> Head {
         let parts = HeadParts {
             weight: self.classifier.weight.clone().into(),
             bias: self.classifier.bias.clone().into(),
             ..HeadParts::default()
         };
         let hidden = self.classifier.weight.len() / self.labels;
-        Arc::new(Head::new(kind, hidden, parts).expect("a fixture's head is sound"))
+        Head::new(kind, hidden, parts).expect("a fixture's head is sound")
     }
 
     fn kind(&self) -> HeadKind {
@@ -64,8 +64,8 @@ impl Golden {
         }
     }
 
-    /// The row behind each answer, in order, read by `heads`.
-    fn rows(&self, heads: &[Arc<Head>]) -> Vec<Row> {
+    /// The row behind each answer, in order, for a head of `kind`.
+    fn rows(&self, kind: HeadKind) -> Vec<Row> {
         let row = |(at, embedding, _): &(usize, Option<usize>, Vec<f32>)| {
             let sequence = &self.rows[*at];
             let length = sequence.ids.len();
@@ -78,8 +78,7 @@ impl Golden {
             Row {
                 tokens: Arc::new(tokens),
                 task_embedding: embedding.map(|index| self.task_embeddings[index].clone().into()),
-                heads: heads.to_vec(),
-                vector: None,
+                reads: Reads::of_kind(kind),
             }
         };
         self.answers.iter().map(row).collect()
@@ -98,10 +97,12 @@ fn a_row_alone_has_the_logits_of_the_reference() {
     for folder in fixtures::folders("parity") {
         let golden = Golden::read(&folder);
         let mut model = crate::encoder(&folder);
-        let rows = golden.rows(&[golden.head(golden.kind())]);
+        let head = golden.head(golden.kind());
+        let rows = golden.rows(golden.kind());
         for (row, (_, embedding, logits)) in rows.iter().zip(&golden.answers) {
             let outputs = forward(&mut model, std::slice::from_ref(row));
-            let difference = largest_difference(&outputs[0].scores[0].logits, logits);
+            let scores = score(&head, &outputs[0]).expect("a fixture's head fits its encoder");
+            let difference = largest_difference(&scores.logits, logits);
             assert!(
                 difference <= REFERENCE_TOLERANCE,
                 "{}: {} tokens, task embedding {embedding:?}: logits are off by {difference:.1e}",
@@ -129,7 +130,7 @@ fn a_row_has_the_same_logits_in_any_batch() {
                 let batch = order.split_off(order.len().saturating_sub(1 + chance.below(12) as usize));
                 let together: Vec<_> = batch.iter().map(|index| rows[*index].clone()).collect();
                 for (index, output) in batch.iter().zip(forward(&mut model, &together)) {
-                    let difference = move_of(&output, &alone[*index]);
+                    let difference = move_of(&golden, &output, &alone[*index]);
                     assert!(
                         difference <= NEIGHBOUR_TOLERANCE,
                         "{}: a row of {} tokens moves by {difference:.1e} among {:?}",
@@ -145,21 +146,23 @@ fn a_row_has_the_same_logits_in_any_batch() {
     println!("largest difference between a row alone and in a batch: {largest:.1e}");
 }
 
-/// The fixture's rows; some are read by a second head, on every token, so that batches mix what they must compute.
+/// The fixture's rows; of some every token is read too, so that batches mix what they must compute.
 fn mixed_rows(golden: &Golden, chance: &mut Chance) -> Vec<Row> {
-    let own = golden.head(golden.kind());
-    let every_token = golden.head(HeadKind::TokenClassification);
-    let mut rows = golden.rows(&[own]);
+    let mut rows = golden.rows(golden.kind());
     for row in &mut rows {
         if chance.below(4) == 0 {
-            row.heads.push(every_token.clone());
+            row.reads.tokens = true;
         }
     }
     rows
 }
 
-fn move_of(output: &RowOutput, alone: &RowOutput) -> f32 {
-    assert_eq!(output.scores.len(), alone.scores.len(), "one score a head");
-    let pairs = output.scores.iter().zip(&alone.scores);
-    pairs.map(|(a, b)| largest_difference(&a.logits, &b.logits)).fold(0.0, f32::max)
+/// By how much the logits differ, those of the fixture's own head and of a token head where every token was read.
+fn move_of(golden: &Golden, output: &RowOutput, alone: &RowOutput) -> f32 {
+    let mut kinds = vec![golden.kind()];
+    if output.tokens.is_some() {
+        kinds.push(HeadKind::TokenClassification);
+    }
+    let logits = |kind, output| score(&golden.head(kind), output).expect("a fixture's head fits its encoder").logits;
+    kinds.into_iter().map(|kind| largest_difference(&logits(kind, output), &logits(kind, alone))).fold(0.0, f32::max)
 }

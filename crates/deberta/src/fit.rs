@@ -1,6 +1,6 @@
 //! Whether a row fits the encoder: checked on the host, because a bad index on a GPU poisons the whole process.
 
-use engine::{ModelInfo, Row, VectorKind};
+use engine::{ModelInfo, Row};
 
 /// Says what about `row` does not fit.
 pub(crate) fn check_fit(row: &Row, info: &ModelInfo, token_types: usize) -> Result<(), String> {
@@ -29,12 +29,7 @@ pub(crate) fn check_fit(row: &Row, info: &ModelInfo, token_types: usize) -> Resu
             return Err("its task embedding holds a number that is not finite".to_owned());
         }
     }
-    if let Some(head) = row.heads.iter().find(|head| head.hidden() != info.hidden) {
-        return Err(format!("a head reads vectors of {}, the encoder's have {}", head.hidden(), info.hidden));
-    }
-    let wants_pooled =
-        row.vector == Some(VectorKind::Pooled) || row.heads.iter().any(|head| !head.kind().reads_tokens());
-    if wants_pooled && !info.has_pooler {
+    if row.reads.pooled && !info.has_pooler {
         return Err("it reads the pooled vector, and this encoder has no pooler".to_owned());
     }
     Ok(())

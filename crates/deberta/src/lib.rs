@@ -1,7 +1,7 @@
 //! The DeBERTa v2 and v3 encoder on libtorch, and its tokenizer: the engine's `Model` and `Tokenizer`.
 //!
 //! A batch goes through `model`: `fit` checks the rows, `packing` lays them out, `embeddings` makes the input, `encoder`
-//! runs its `layer`s of `attention` and feed-forward, `pooler` and `heads` read the result.
+//! runs its `layer`s of `attention` and feed-forward, `pooler` reads the result.
 
 mod tokenizer;
 mod model;
@@ -14,7 +14,6 @@ mod attention;
 mod relative_position;
 mod convolution;
 mod pooler;
-mod heads;
 mod linear;
 mod shim;
 mod activation;

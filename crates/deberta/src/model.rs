@@ -1,10 +1,12 @@
-//! The encoder as the engine sees it: rows in, floats out.
+//! The encoder as the engine sees it: rows in, vectors out.
 
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 
-use engine::{Model, ModelError, ModelInfo, Row, RowOutput, VectorKind};
+use engine::{Model, ModelError, ModelInfo, Row, RowOutput};
 use tch::{Kind, TchError, Tensor};
 
 use crate::config::Config;
@@ -13,7 +15,6 @@ use crate::embeddings::Embeddings;
 use crate::encoder::Encoder;
 use crate::error::{LoadError, backend_error};
 use crate::fit::check_fit;
-use crate::heads;
 use crate::loading::Loading;
 use crate::packing::Packing;
 use crate::pooler::Pooler;
@@ -123,14 +124,14 @@ impl Deberta {
         let lengths: Vec<usize> = rows.iter().map(|row| row.tokens.len()).collect();
         let packing = Packing::new(&lengths, self.heads);
         let input = self.embeddings.forward(rows, &packing)?;
-        let hidden = self.encoder.forward(&input, &packing, rows.iter().any(reads_tokens))?;
+        let hidden = self.encoder.forward(&input, &packing, rows.iter().any(|row| row.reads.tokens))?;
         let first = hidden.first.f_to_kind(Kind::Float)?;
         let pooled = match &self.pooler {
-            Some(pooler) if rows.iter().any(reads_pooled) => on_host(&pooler.forward(&first)?)?,
+            Some(pooler) if rows.iter().any(|row| row.reads.pooled) => on_host(&pooler.forward(&first)?)?,
             _ => Vec::new(),
         };
         let every = match &hidden.every {
-            Some(every) if rows.iter().any(reads_tokens) => on_host(every)?,
+            Some(every) if rows.iter().any(|row| row.reads.tokens) => on_host(every)?,
             _ => Vec::new(),
         };
         Ok(States { packing, hidden: self.info.hidden, first: on_host(&first)?, pooled, every })
@@ -152,33 +153,19 @@ impl States {
 
     fn output(&self, row: &Row, place: usize) -> RowOutput {
         let own = place * self.hidden..(place + 1) * self.hidden;
-        let scores = row.heads.iter().map(|head| {
-            if head.kind().reads_tokens() {
-                let tokens = self.packing.tokens_of(place, row.tokens.len());
-                heads::score(head, &self.every[tokens.start * self.hidden..tokens.end * self.hidden])
-            } else {
-                heads::score(head, &self.pooled[own.clone()])
-            }
-        });
-        let vector = row.vector.map(|kind| match kind {
-            VectorKind::Pooled => self.pooled[own.clone()].to_vec(),
-            VectorKind::Cls => self.first[own.clone()].to_vec(),
-        });
-        RowOutput { scores: scores.collect(), vector }
+        let tokens = self.packing.tokens_of(place, row.tokens.len());
+        let copy = |wanted: bool, all: &[f32], range: Range<usize>| wanted.then(|| Arc::from(&all[range]));
+        RowOutput {
+            pooled: copy(row.reads.pooled, &self.pooled, own.clone()),
+            cls: copy(row.reads.cls, &self.first, own),
+            tokens: copy(row.reads.tokens, &self.every, tokens.start * self.hidden..tokens.end * self.hidden),
+        }
     }
 }
 
-fn reads_tokens(row: &Row) -> bool {
-    row.heads.iter().any(|head| head.kind().reads_tokens())
-}
-
-fn reads_pooled(row: &Row) -> bool {
-    row.vector == Some(VectorKind::Pooled) || row.heads.iter().any(|head| !head.kind().reads_tokens())
-}
-
 fn is_finite(output: &RowOutput) -> bool {
-    let logits = output.scores.iter().flat_map(|scores| scores.logits.iter());
-    logits.chain(output.vector.iter().flatten()).all(|number| number.is_finite())
+    let parts = [&output.pooled, &output.cls, &output.tokens];
+    parts.into_iter().flatten().all(|part| part.iter().all(|number| number.is_finite()))
 }
 
 /// The copy to the host: on a GPU this is where a failed kernel shows.

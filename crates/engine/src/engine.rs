@@ -49,9 +49,9 @@ pub struct Timing {
     pub tokenize: Duration,
     /// In line for the worker.
     pub queue: Duration,
-    /// In the model, heads included: the time of the whole batch.
+    /// In the model: the time of the whole batch.
     pub encode: Duration,
-    /// Logits to answer.
+    /// The head on its vectors, and logits to answer.
     pub head: Duration,
 }
 

@@ -17,6 +17,7 @@ mod admission;
 mod batch;
 mod batcher;
 mod worker;
+mod scoring;
 mod prediction;
 mod spans;
 mod counters;
@@ -33,9 +34,10 @@ pub use error::{EngineError, Resource, Stage};
 pub use head::{About, Head, HeadError, HeadKind, HeadParts, MAX_LABEL_BYTES, MAX_LABELS};
 pub use limits::Limits;
 pub use live::{LiveTable, LiveTask, ServedHead};
-pub use model::{Model, ModelError, ModelInfo, Row, RowOutput, Scores, VectorKind};
+pub use model::{Model, ModelError, ModelInfo, Reads, Row, RowOutput, Scores, VectorKind};
 pub use offsets::CodePoints;
 pub use prediction::{Confidence, Prediction, Scored};
+pub use scoring::score;
 pub use spans::{Span, TokenPrediction, WordLabel};
 pub use task::{
     Alias, LIVE, MAX_SHORT_NAME_BYTES, MAX_TASK_NAME_BYTES, NameError, Selector, TaskKey, TaskName, TenantName, Version,

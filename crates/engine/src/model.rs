@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::head::Head;
+use crate::head::HeadKind;
 use crate::tokens::Tokens;
 
 /// One token sequence for the encoder.
@@ -12,10 +12,42 @@ pub struct Row {
     pub tokens: Arc<Tokens>,
     /// Added to the word-embedding output of position 0, `[embedding]`; `None` is the shared mode.
     pub task_embedding: Option<Arc<[f32]>>,
-    /// The heads that read this row.
-    pub heads: Vec<Arc<Head>>,
-    /// The row's own vector, where the caller wants it.
-    pub vector: Option<VectorKind>,
+    /// What of the output is wanted.
+    pub reads: Reads,
+}
+
+/// What of a row's output is wanted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Reads {
+    /// The pooler's output.
+    pub pooled: bool,
+    /// The last hidden state at `[CLS]`.
+    pub cls: bool,
+    /// The last hidden state of every token.
+    pub tokens: bool,
+}
+
+impl Reads {
+    /// What a head of `kind` reads: every token, or the pooled vector.
+    #[must_use]
+    pub fn of_kind(kind: HeadKind) -> Self {
+        Self { pooled: !kind.reads_tokens(), cls: false, tokens: kind.reads_tokens() }
+    }
+
+    /// What either wants.
+    #[must_use]
+    pub fn union(self, other: Self) -> Self {
+        Self { pooled: self.pooled || other.pooled, cls: self.cls || other.cls, tokens: self.tokens || other.tokens }
+    }
+}
+
+impl From<VectorKind> for Reads {
+    fn from(kind: VectorKind) -> Self {
+        match kind {
+            VectorKind::Pooled => Self { pooled: true, ..Self::default() },
+            VectorKind::Cls => Self { cls: true, ..Self::default() },
+        }
+    }
 }
 
 /// Which vector of a row.
@@ -57,13 +89,26 @@ pub struct Scores {
     pub logits: Vec<f32>,
 }
 
-/// What the model computed for one row.
+/// What the model computed for one row: the parts it was asked for, in fp32 on the host. Cheap to clone.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RowOutput {
-    /// One entry a head, in the row's own order.
-    pub scores: Vec<Scores>,
-    /// `[hidden]`, where the row asked for it.
-    pub vector: Option<Vec<f32>>,
+    /// The pooler's output, `[hidden]`: what sequence heads read.
+    pub pooled: Option<Arc<[f32]>>,
+    /// The last hidden state at `[CLS]`, before the pooler, `[hidden]`.
+    pub cls: Option<Arc<[f32]>>,
+    /// The last hidden state of every token, row-major `[tokens, hidden]`: what token heads read.
+    pub tokens: Option<Arc<[f32]>>,
+}
+
+impl RowOutput {
+    /// The vector of that kind, where it was asked for.
+    #[must_use]
+    pub fn vector(&self, kind: VectorKind) -> Option<&Arc<[f32]>> {
+        match kind {
+            VectorKind::Pooled => self.pooled.as_ref(),
+            VectorKind::Cls => self.cls.as_ref(),
+        }
+    }
 }
 
 /// Why a batch has no output.
@@ -82,7 +127,7 @@ pub enum ModelError {
     #[error("the device is out of memory")]
     OutOfMemory,
     /// A result holds NaN or infinity.
-    #[error("row {row} has logits that are not finite")]
+    #[error("row {row} has an output that is not finite")]
     NotFinite {
         /// Position in the batch.
         row: usize,
@@ -95,17 +140,16 @@ pub enum ModelError {
     Backend(String),
 }
 
-/// One shared encoder and the heads upon it. Built on its worker thread; never leaves it.
+/// One shared encoder. Built on its worker thread; never leaves it. Heads are the engine's business.
 ///
-/// An implementation keeps row order, gives a row the same scores whatever stands beside it (1e-5 in fp32),
+/// An implementation keeps row order, gives a row the same output whatever stands beside it (1e-5 in fp32),
 /// ignores padding of its own making, and checks ids and widths before they reach a device. `model_suite` in the
 /// repository's tests proves it.
 pub trait Model {
     /// What the model says of itself.
     fn info(&self) -> &ModelInfo;
 
-    /// One output per row, in row order: per head `[1, outputs]`, or `[tokens, outputs]` for a token head, and the
-    /// vector if asked for.
+    /// One output per row, in row order, with every part that the row's [`Reads`] name.
     ///
     /// # Errors
     /// [`ModelError`]; then no row of the batch has an output.

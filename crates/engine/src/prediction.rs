@@ -4,7 +4,6 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use crate::ask::Input;
-use crate::batcher::Done;
 use crate::head::{Head, HeadKind};
 use crate::model::Scores;
 use crate::spans::{TokenPrediction, label_words};
@@ -64,9 +63,9 @@ impl Prediction {
     }
 }
 
-/// The answer of `head` to `input`, from its rows in order.
-pub(crate) fn predict(head: &Head, input: &Input, rows: &[(Arc<Tokens>, Done)]) -> Prediction {
-    let first_scores = || rows.first().and_then(|(_, done)| done.output.scores.first());
+/// The answer of `head` to `input`, from the scores of its rows in order.
+pub(crate) fn predict(head: &Head, input: &Input, rows: &[(Arc<Tokens>, Scores)]) -> Prediction {
+    let first_scores = || rows.first().map(|(_, scores)| scores);
     let logits = || first_scores().map_or(&[][..], |scores| scores.logits.as_slice());
     let temperature = head.parts().temperature.unwrap_or(1.0);
     match head.kind() {
@@ -101,8 +100,8 @@ pub(crate) fn softmax(logits: &[f32], temperature: f32) -> Vec<f32> {
     powers.into_iter().map(|power| power / sum).collect()
 }
 
-fn one_logit_a_row(rows: &[(Arc<Tokens>, Done)]) -> Vec<f32> {
-    rows.iter().filter_map(|(_, done)| done.output.scores.first()?.logits.first().copied()).collect()
+fn one_logit_a_row(rows: &[(Arc<Tokens>, Scores)]) -> Vec<f32> {
+    rows.iter().filter_map(|(_, scores)| scores.logits.first().copied()).collect()
 }
 
 /// Best first; equal logits keep the order of their labels.

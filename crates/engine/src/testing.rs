@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::limits::Limits;
-use crate::model::{Model, ModelError, ModelInfo, Row, RowOutput, Scores};
+use crate::model::{Model, ModelError, ModelInfo, Row, RowOutput};
 use crate::tokens::{Cut, Origin, Text, TokenizeError, TokenizeRequest, Tokenizer, Tokens};
 
 const CLS: u32 = 1;
@@ -106,7 +106,7 @@ impl Tokenizer for WordTokenizer {
 }
 
 /// A model whose vectors follow from the row alone: dimension `d` of a token holds `id · (d + 1) / 1000`, and the pooled
-/// vector is their mean plus the task embedding. Counts the rows it has seen.
+/// vector is their mean plus the task embedding, the `[CLS]` vector the same. Counts the rows it has seen.
 #[derive(Debug)]
 pub struct CountingModel {
     info: ModelInfo,
@@ -148,12 +148,6 @@ impl CountingModel {
     }
 }
 
-fn logits(head: &crate::head::Head, vector: &[f32]) -> Vec<f32> {
-    let products = head.parts().weight.chunks_exact(head.hidden());
-    let dot = |weights: &[f32]| weights.iter().zip(vector).map(|(w, x)| w * x).sum::<f32>();
-    products.zip(&*head.parts().bias).map(|(weights, bias)| dot(weights) + bias).collect()
-}
-
 impl Model for CountingModel {
     fn info(&self) -> &ModelInfo {
         &self.info
@@ -161,17 +155,10 @@ impl Model for CountingModel {
 
     fn forward(&mut self, rows: &[Row]) -> Result<Vec<RowOutput>, ModelError> {
         self.rows.fetch_add(rows.len(), Ordering::SeqCst);
-        let output = |row: &Row| {
-            let pooled = self.pooled(row);
-            let scores = row.heads.iter().map(|head| {
-                if head.kind().reads_tokens() {
-                    let all = row.tokens.ids.iter().flat_map(|id| logits(head, &self.hidden_state(*id)));
-                    Scores { positions: row.tokens.len(), logits: all.collect() }
-                } else {
-                    Scores { positions: 1, logits: logits(head, &pooled) }
-                }
-            });
-            RowOutput { scores: scores.collect(), vector: row.vector.map(|_| pooled.clone()) }
+        let output = |row: &Row| RowOutput {
+            pooled: row.reads.pooled.then(|| self.pooled(row).into()),
+            cls: row.reads.cls.then(|| self.pooled(row).into()),
+            tokens: row.reads.tokens.then(|| row.tokens.ids.iter().flat_map(|id| self.hidden_state(*id)).collect()),
         };
         Ok(rows.iter().map(output).collect())
     }

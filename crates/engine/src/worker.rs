@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 use crate::batcher::{Done, Entry, Queue};
 use crate::counters::Counters;
 use crate::error::EngineError;
-use crate::model::{Model, ModelError, ModelInfo, Row, RowOutput, VectorKind};
+use crate::model::{Model, ModelError, ModelInfo, Reads, Row, RowOutput};
 use crate::tokens::{Text, TokenizeRequest, Tokenizer};
 
 /// More rebuilds than this within [`RESTART_WINDOW`] take the worker down for good.
@@ -94,7 +94,8 @@ fn live(parts: &mut WorkerParts) -> Result<(), ModelError> {
 fn warm_up(model: &mut dyn Model, tokenizer: &dyn Tokenizer) -> Result<(), ModelError> {
     let request = TokenizeRequest { text: Text::Raw(WARM_UP_TEXT), pair: None, max_tokens: tokenizer.max_tokens() };
     let tokens = tokenizer.tokenize(request).map_err(|error| ModelError::Load(error.to_string()))?;
-    let row = Row { tokens: Arc::new(tokens), task_embedding: None, heads: Vec::new(), vector: Some(VectorKind::Cls) };
+    let reads = Reads { cls: true, ..Reads::default() };
+    let row = Row { tokens: Arc::new(tokens), task_embedding: None, reads };
     model.forward(&[row]).map(drop)
 }
 

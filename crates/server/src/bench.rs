@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use deberta::{Device, LoadOptions, Precision};
-use engine::{Model, Row, Tokens, VectorKind};
+use engine::{Model, Reads, Row, Tokens};
 use registry::Bundle;
 use tokio::time::Instant;
 
@@ -136,7 +136,7 @@ fn random_rows(lengths: impl Iterator<Item = usize>, vocabulary: usize) -> Vec<R
     let row = |length: usize| {
         let ids = (0..length).map(|_| (random.next() % vocabulary as u64) as u32).collect();
         let tokens = Tokens { ids, type_ids: vec![0; length], origins: vec![None; length], cut: None };
-        Row { tokens: Arc::new(tokens), task_embedding: None, heads: Vec::new(), vector: Some(VectorKind::Cls) }
+        Row { tokens: Arc::new(tokens), task_embedding: None, reads: Reads { cls: true, ..Reads::default() } }
     };
     lengths.map(row).collect()
 }

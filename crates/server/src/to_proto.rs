@@ -34,7 +34,10 @@ pub(crate) fn embed(embedding: Embedding, encoder_digest: &str, received: Instan
     let timings = timings(embedding.inputs.iter().map(|embedded| embedded.timing), received);
     let embeddings = embedding.inputs.into_iter().map(|embedded| {
         let cuts: Vec<_> = embedded.cut.into_iter().map(|cut| (0, cut)).collect();
-        v1::Embedding { values: embedded.vector, usage: Some(usage(embedded.tokens_used, 1, &cuts, &embedded.input)) }
+        v1::Embedding {
+            values: embedded.vector.to_vec(),
+            usage: Some(usage(embedded.tokens_used, 1, &cuts, &embedded.input)),
+        }
     });
     v1::EmbedResponse { embeddings: embeddings.collect(), served_by: Some(served_by), timings: Some(timings) }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use engine::{Head, HeadKind, HeadParts, Tokens};
+use engine::{Reads, Tokens};
 use safetensors::Dtype;
 use safetensors::tensor::{TensorView, serialize_to_file};
 use serde_json::json;
@@ -73,27 +73,20 @@ fn load_random(precision: Precision, with_pooler: bool) -> Deberta {
     load(folder.path(), options).unwrap()
 }
 
-fn head(kind: HeadKind, outputs: usize, scale: f32) -> Arc<Head> {
-    let weight: Vec<f32> = noise(outputs * HIDDEN, 99).iter().map(|number| number * scale).collect();
-    let parts = HeadParts { weight: weight.into(), bias: vec![0.25; outputs].into(), ..HeadParts::default() };
-    Arc::new(Head::new(kind, HIDDEN, parts).unwrap())
-}
-
 fn row(length: usize, seed: usize) -> Row {
     let ids = (0..length).map(|at| ((at * 7 + seed) % VOCABULARY) as u32).collect();
     let tokens = Tokens { ids, type_ids: vec![0; length], origins: vec![None; length], cut: None };
     Row {
         tokens: Arc::new(tokens),
         task_embedding: (seed % 2 == 1).then(|| noise(HIDDEN, seed).into()),
-        heads: vec![head(HeadKind::Classification, 3, 1.0)],
-        vector: Some(VectorKind::Cls),
+        reads: Reads { pooled: true, cls: true, tokens: false },
     }
 }
 
 fn largest_difference(one: &RowOutput, other: &RowOutput) -> f32 {
     let numbers = |output: &RowOutput| -> Vec<f32> {
-        let logits = output.scores.iter().flat_map(|scores| scores.logits.clone());
-        logits.chain(output.vector.iter().flatten().copied()).collect()
+        let parts = [&output.pooled, &output.cls, &output.tokens];
+        parts.into_iter().flatten().flat_map(|part| part.iter().copied()).collect()
     };
     let (one, other) = (numbers(one), numbers(other));
     assert_eq!(one.len(), other.len());
@@ -127,12 +120,13 @@ fn a_neighbour_that_reads_every_token_changes_nothing() {
     let mut model = load_random(Precision::Fp32, true);
     let plain = [row(6, 0), row(9, 1)];
     let mut mixed = plain.clone();
-    mixed[1].heads.push(head(HeadKind::TokenClassification, 4, 1.0));
+    mixed[1].reads.tokens = true;
     let (before, after) = (model.forward(&plain).unwrap(), model.forward(&mixed).unwrap());
     assert!(largest_difference(&before[0], &after[0]) <= 1e-5);
-    let tokens = &after[1].scores[1];
-    assert_eq!((tokens.positions, tokens.logits.len()), (9, 36));
-    assert_eq!(after[1].scores[0].positions, 1);
+    assert_eq!(after[0].tokens, None, "only who reads every token gets them");
+    let tokens = after[1].tokens.as_ref().unwrap();
+    assert_eq!(tokens.len(), 9 * HIDDEN);
+    assert_eq!(tokens[..HIDDEN], after[1].cls.as_ref().unwrap()[..]);
 }
 
 #[test]
@@ -157,19 +151,18 @@ fn rows_that_do_not_fit_are_refused_by_place_and_reason() {
     assert!(misfit(&mut model, |bad| bad.tokens = tokens(&mut row(33, 0))).contains("33 tokens"));
     assert!(misfit(&mut model, |bad| bad.task_embedding = Some(vec![0.0; 7].into())).contains("7 numbers"));
     assert!(misfit(&mut model, |bad| bad.task_embedding = Some(vec![f32::NAN; 8].into())).contains("not finite"));
-    let parts = HeadParts { weight: vec![0.0; 9].into(), bias: vec![0.0].into(), ..HeadParts::default() };
-    let wide = Arc::new(Head::new(HeadKind::Regression, 9, parts).unwrap());
-    assert!(misfit(&mut model, |bad| bad.heads.push(wide)).contains("vectors of 9"));
 }
 
 #[test]
-fn without_a_pooler_only_token_heads_are_served() {
+fn without_a_pooler_only_the_other_parts_are_served() {
     let mut model = load_random(Precision::Fp32, false);
     assert!(!model.info().has_pooler);
     let mut tagged = row(4, 0);
-    tagged.heads = vec![head(HeadKind::TokenClassification, 2, 1.0)];
-    assert_eq!(model.forward(&[tagged.clone()]).unwrap()[0].scores[0].positions, 4);
-    tagged.vector = Some(VectorKind::Pooled);
+    tagged.reads = Reads { pooled: false, cls: true, tokens: true };
+    let output = model.forward(&[tagged.clone()]).unwrap().remove(0);
+    assert_eq!(output.tokens.map(|tokens| tokens.len()), Some(4 * HIDDEN));
+    assert!(output.cls.is_some() && output.pooled.is_none());
+    tagged.reads.pooled = true;
     for refused in [row(4, 0), tagged] {
         let refused = model.forward(&[refused]);
         assert!(matches!(refused, Err(ModelError::RowMisfit { row: 0, reason }) if reason.contains("no pooler")));
@@ -177,11 +170,11 @@ fn without_a_pooler_only_token_heads_are_served() {
 }
 
 #[test]
-fn logits_that_overflow_name_their_row() {
+fn an_output_that_is_not_finite_names_its_row() {
     let mut model = load_random(Precision::Fp32, true);
     let mut huge = row(4, 1);
-    huge.heads = vec![head(HeadKind::Classification, 3, 1e38), head(HeadKind::Classification, 3, f32::MAX)];
-    huge.task_embedding = Some(noise(HIDDEN, 3).iter().map(|number| number * 100.0).collect());
+    let sign = |at: usize| if at.is_multiple_of(2) { 1.0 } else { -1.0 };
+    huge.task_embedding = Some((0..HIDDEN).map(|at| sign(at) * f32::MAX).collect());
     assert_eq!(model.forward(&[row(2, 0), huge]), Err(ModelError::NotFinite { row: 1 }));
     assert!(model.forward(&[row(2, 0)]).is_ok());
 }

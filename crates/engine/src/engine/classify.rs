@@ -13,9 +13,10 @@ use crate::batcher::Done;
 use crate::error::EngineError;
 use crate::head::Head;
 use crate::live::ServedHead;
-use crate::model::Row;
+use crate::model::{Reads, Row};
 use crate::prediction::{Prediction, predict};
 use crate::rows;
+use crate::scoring::{products, score};
 use crate::tokens::{Cut, Tokens};
 
 /// The answer to one input.
@@ -82,39 +83,39 @@ impl Engine {
         let row = |tokens: &Arc<Tokens>| Row {
             tokens: Arc::clone(tokens),
             task_embedding: task_embedding.clone(),
-            heads: vec![Arc::clone(&served.head)],
-            vector: None,
+            reads: Reads::of_kind(served.head.kind()),
         };
         let done = self.run(tokens.iter().flatten().map(row).collect(), reading.deadline).await?;
-        let mut done = done.into_iter();
-        let answered = inputs
-            .into_iter()
-            .zip(tokens)
-            .map(|(input, tokens)| {
-                let rows: Vec<_> = tokens.into_iter().zip(done.by_ref()).collect();
-                answer(&served.head, input, &rows, tokenize)
-            })
-            .collect();
-        Ok(Answer { served, mode, inputs: answered, _permit: permit })
+        let head = Arc::clone(&served.head);
+        let cost = tokens.iter().flatten().map(|tokens| products(&head, tokens.len())).sum();
+        let answered = self.compute(cost, move || {
+            let mut done = done.into_iter();
+            let rows = tokens.into_iter().map(|tokens| tokens.into_iter().zip(done.by_ref()).collect::<Vec<_>>());
+            inputs.into_iter().zip(rows).map(|(input, rows)| answer(&head, input, rows, tokenize)).collect()
+        });
+        Ok(Answer { served, mode, inputs: answered.await?, _permit: permit })
     }
 }
 
-fn answer(head: &Head, input: Input, rows: &[(Arc<Tokens>, Done)], tokenize: Duration) -> Answered {
+fn answer(
+    head: &Head,
+    input: Input,
+    rows: Vec<(Arc<Tokens>, Done)>,
+    tokenize: Duration,
+) -> Result<Answered, EngineError> {
     let started = Instant::now();
-    let prediction = predict(head, &input, rows);
-    let longest =
-        |duration: fn(&Done) -> Duration| rows.iter().map(|(_, done)| duration(done)).max().unwrap_or_default();
-    Answered {
+    let longest = |duration: fn(&Done) -> Duration| rows.iter().map(|(_, done)| duration(done)).max();
+    let queue = longest(|done| done.queued).unwrap_or_default();
+    let encode = longest(|done| done.encoded).unwrap_or_default();
+    let scored = rows.into_iter().map(|(tokens, done)| Ok((tokens, score(head, &done.output)?)));
+    let rows = scored.collect::<Result<Vec<_>, EngineError>>()?;
+    let prediction = predict(head, &input, &rows);
+    Ok(Answered {
         input,
         prediction,
         rows: rows.len(),
         tokens_used: rows.iter().map(|(tokens, _)| tokens.len()).sum(),
         cuts: rows.iter().enumerate().filter_map(|(row, (tokens, _))| Some((row, tokens.cut?))).collect(),
-        timing: Timing {
-            tokenize,
-            queue: longest(|done| done.queued),
-            encode: longest(|done| done.encoded),
-            head: started.elapsed(),
-        },
-    }
+        timing: Timing { tokenize, queue, encode, head: started.elapsed() },
+    })
 }

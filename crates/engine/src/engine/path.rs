@@ -19,6 +19,9 @@ use crate::task::{Selector, TaskKey};
 use crate::tokens::{TokenizeRequest, Tokenizer, Tokens};
 use crate::worker::WorkerState;
 
+/// About half a millisecond of dot products: the most that an async thread is kept from its connections.
+const MOST_PRODUCTS_INLINE: usize = 1 << 20;
+
 impl Engine {
     pub(super) fn find(&self, key: &TaskKey, selector: &Selector) -> Result<Arc<ServedHead>, EngineError> {
         self.live.find(key).and_then(|task| task.select(selector)).ok_or(EngineError::NotFound)
@@ -64,6 +67,23 @@ impl Engine {
             error!(%failure, "tokenizer thread failed");
             Err(EngineError::Internal("a tokenizer thread failed".to_owned()))
         })
+    }
+
+    /// Runs arithmetic of that many `products`: at once where it is little, else on a thread that nobody waits at.
+    pub(super) async fn compute<T: Send + 'static>(
+        &self,
+        products: usize,
+        job: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        let finished = if products <= MOST_PRODUCTS_INLINE {
+            job()
+        } else {
+            tokio::task::spawn_blocking(job).await.unwrap_or_else(|failure| {
+                error!(%failure, "a thread that applies heads failed");
+                Err(EngineError::Internal("a thread that applies heads failed".to_owned()))
+            })
+        };
+        finished.inspect_err(|_| self.counters.failed_rows.add(1))
     }
 
     /// Queues `rows` and waits for all of them, in order.

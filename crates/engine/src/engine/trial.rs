@@ -7,8 +7,9 @@ use super::path::read;
 use crate::ask::Reading;
 use crate::error::EngineError;
 use crate::head::Head;
-use crate::model::Row;
+use crate::model::{Reads, Row};
 use crate::rows::Sequence;
+use crate::scoring::{products, score};
 use crate::tokens::Text;
 
 impl Engine {
@@ -35,8 +36,10 @@ impl Engine {
         let trial = Sequence { text: Text::Raw("A trial row."), pair: None };
         let tokens =
             self.tokenize_off_thread(reading, move |tokenizer, limit| read(tokenizer, &trial, limit, reading)).await?;
+        let cost = products(&head, tokens.len());
         let task_embedding = head.parts().task_embedding.clone();
-        let row = Row { tokens, task_embedding, heads: vec![head], vector: None };
-        self.run(vec![row], None).await.map(drop)
+        let row = Row { tokens, task_embedding, reads: Reads::of_kind(head.kind()) };
+        let done = self.run(vec![row], None).await?;
+        self.compute(cost, move || done.iter().try_for_each(|done| score(&head, &done.output).map(drop))).await
     }
 }

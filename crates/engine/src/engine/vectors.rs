@@ -11,7 +11,7 @@ use crate::admission::Permit;
 use crate::ask::{Input, Reading};
 use crate::error::EngineError;
 use crate::live::ServedHead;
-use crate::model::{Row, VectorKind};
+use crate::model::{Reads, Row, VectorKind};
 use crate::rows::{self, Sequence};
 use crate::task::{Selector, TaskKey};
 use crate::tokens::{Cut, Tokens};
@@ -35,7 +35,7 @@ pub struct Embedded {
     /// The input, given back.
     pub input: Input,
     /// `[hidden]`.
-    pub vector: Vec<f32>,
+    pub vector: Arc<[f32]>,
     /// Tokens of the row.
     pub tokens_used: usize,
     /// What was cut.
@@ -97,8 +97,7 @@ impl Engine {
         let row = |tokens: &Arc<Tokens>| Row {
             tokens: Arc::clone(tokens),
             task_embedding: served.as_ref().and_then(|served| served.head.parts().task_embedding.clone()),
-            heads: Vec::new(),
-            vector: Some(ask.kind),
+            reads: Reads::from(ask.kind),
         };
         let done = self.run(tokens.iter().map(row).collect(), reading.deadline).await?;
         let inputs = inputs
@@ -107,7 +106,7 @@ impl Engine {
             .zip(done)
             .map(|((input, tokens), done)| Embedded {
                 input,
-                vector: done.output.vector.unwrap_or_default(),
+                vector: done.output.vector(ask.kind).cloned().unwrap_or_default(),
                 tokens_used: tokens.len(),
                 cut: tokens.cut,
                 timing: Timing { tokenize, queue: done.queued, encode: done.encoded, head: Duration::ZERO },
