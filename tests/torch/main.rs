@@ -13,12 +13,22 @@ use std::path::Path;
 use std::time::Duration;
 
 use checkpoint::Jail;
-use deberta::{Deberta, Device, FastTokenizer, LoadOptions, Precision};
+use deberta::{Deberta, Device, FastTokenizer, Kernels, LoadOptions, Precision};
 
-/// The encoder in `folder`, in the precision in which answers are compared.
+/// The encoder in `folder` as it is served by default, in the precision in which answers are compared.
 fn encoder(folder: &Path) -> Deberta {
-    let options =
-        LoadOptions { encoder_digest: String::new(), device: Device::Cpu, precision: Precision::Fp32, threads: 1 };
+    encoder_on(folder, Kernels::Auto)
+}
+
+/// The same on kernels of the caller's choice, and on two threads.
+fn encoder_on(folder: &Path, kernels: Kernels) -> Deberta {
+    let options = LoadOptions {
+        encoder_digest: String::new(),
+        device: Device::Cpu,
+        precision: Precision::Fp32,
+        threads: 2,
+        kernels,
+    };
     deberta::load(folder, options).unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
 }
 

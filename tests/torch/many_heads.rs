@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use api::v1;
 use checkpoint::{HubSettings, ImportOptions, Layout, Preset, Source, SynthOptions};
-use deberta::{Device, LoadOptions, Precision};
+use deberta::{Device, Kernels, LoadOptions, Precision};
 use engine::testing::small_limits;
 use engine::{EngineParts, Model, ModelError};
 use tests::TestServer;
@@ -44,6 +44,7 @@ async fn every_task_answers(layout: Layout) {
                 device: Device::Cpu,
                 precision: Precision::Fp32,
                 threads: 1,
+                kernels: Kernels::Auto,
             };
             let model = deberta::load(&encoder_dir, options);
             Ok(Box::new(model.map_err(|error| ModelError::Load(error.to_string()))?) as Box<dyn Model>)

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use deberta::Kernels;
 use engine::{Head, HeadKind, HeadParts, Model, Reads, Row, RowOutput, Tokens, score};
 use serde::Deserialize;
 
@@ -14,6 +15,8 @@ const REFERENCE_TOLERANCE: f32 = 1e-4;
 /// Absolute, between a row alone and the same row in a batch.
 const NEIGHBOUR_TOLERANCE: f32 = 1e-5;
 const SHUFFLES: u64 = 8;
+/// What is served by default, and the plain path beside it.
+const KERNELS: [Kernels; 2] = [Kernels::Auto, Kernels::Libtorch];
 
 /// `golden.json` of one configuration.
 #[derive(Debug, Deserialize)]
@@ -94,9 +97,11 @@ fn forward(model: &mut dyn Model, rows: &[Row]) -> Vec<RowOutput> {
 #[test]
 fn a_row_alone_has_the_logits_of_the_reference() {
     let mut largest: f32 = 0.0;
-    for folder in fixtures::folders("parity") {
-        let golden = Golden::read(&folder);
-        let mut model = crate::encoder(&folder);
+    for (folder, kernels) in
+        fixtures::folders("parity").iter().flat_map(|folder| KERNELS.map(|kernels| (folder, kernels)))
+    {
+        let golden = Golden::read(folder);
+        let mut model = crate::encoder_on(folder, kernels);
         let head = golden.head(golden.kind());
         let rows = golden.rows(golden.kind());
         for (row, (_, embedding, logits)) in rows.iter().zip(&golden.answers) {
@@ -105,8 +110,8 @@ fn a_row_alone_has_the_logits_of_the_reference() {
             let difference = largest_difference(&scores.logits, logits);
             assert!(
                 difference <= REFERENCE_TOLERANCE,
-                "{}: {} tokens, task embedding {embedding:?}: logits are off by {difference:.1e}",
-                fixtures::name(&folder),
+                "{} on {kernels}: {} tokens, task embedding {embedding:?}: logits are off by {difference:.1e}",
+                fixtures::name(folder),
                 row.tokens.len(),
             );
             largest = largest.max(difference);
@@ -118,9 +123,12 @@ fn a_row_alone_has_the_logits_of_the_reference() {
 #[test]
 fn a_row_has_the_same_logits_in_any_batch() {
     let mut largest: f32 = 0.0;
-    for (number, folder) in fixtures::folders("parity").iter().enumerate() {
+    let folders = fixtures::folders("parity");
+    for (number, (folder, kernels)) in
+        folders.iter().flat_map(|folder| KERNELS.map(|kernels| (folder, kernels))).enumerate()
+    {
         let golden = Golden::read(folder);
-        let mut model = crate::encoder(folder);
+        let mut model = crate::encoder_on(folder, kernels);
         let chance = &mut Chance::new(5, number as u64);
         let rows = mixed_rows(&golden, chance);
         let alone: Vec<_> = rows.iter().flat_map(|row| forward(&mut model, std::slice::from_ref(row))).collect();
@@ -133,7 +141,7 @@ fn a_row_has_the_same_logits_in_any_batch() {
                     let difference = move_of(&golden, &output, &alone[*index]);
                     assert!(
                         difference <= NEIGHBOUR_TOLERANCE,
-                        "{}: a row of {} tokens moves by {difference:.1e} among {:?}",
+                        "{} on {kernels}: a row of {} tokens moves by {difference:.1e} among {:?}",
                         fixtures::name(folder),
                         rows[*index].tokens.len(),
                         together.iter().map(|row| row.tokens.len()).collect::<Vec<_>>(),

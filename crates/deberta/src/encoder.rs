@@ -9,6 +9,7 @@ use crate::layer::Layer;
 use crate::loading::Loading;
 use crate::packing::Packing;
 use crate::relative_position::Diagonals;
+use crate::weights::Weights;
 
 /// The layers, and how far their position tables reach.
 #[derive(Debug)]
@@ -32,7 +33,7 @@ pub(crate) struct Hidden {
 impl Encoder {
     pub(crate) fn load(loading: &mut Loading<'_>) -> Result<Self, LoadError> {
         let config = loading.config;
-        let relative_rows = relative_rows(loading)?;
+        let relative_rows = relative_rows(&mut loading.weights, config)?;
         let device = loading.placement.device;
         let diagonals = match config.relative {
             Some(relative) => Some(Diagonals::reaching(&relative, config.max_position_embeddings.min(512), device)?),
@@ -94,16 +95,15 @@ impl Encoder {
 }
 
 /// `rel_embeddings` with their normalisation, `[2 * span, hidden]`, in fp32 on the processor.
-fn relative_rows(loading: &mut Loading<'_>) -> Result<Option<Tensor>, LoadError> {
-    let config = loading.config;
+pub(crate) fn relative_rows(weights: &mut Weights, config: &Config) -> Result<Option<Tensor>, LoadError> {
     let mut norm = None;
     if config.norm_relative {
-        let weight = loading.weights.take("encoder.LayerNorm.weight", &[config.hidden])?;
-        let bias = loading.weights.take("encoder.LayerNorm.bias", &[config.hidden])?;
+        let weight = weights.take("encoder.LayerNorm.weight", &[config.hidden])?;
+        let bias = weights.take("encoder.LayerNorm.bias", &[config.hidden])?;
         norm = Some((weight, bias));
     }
     let Some(relative) = config.relative else { return Ok(None) };
-    let rows = loading.weights.take("encoder.rel_embeddings.weight", &[2 * relative.span, config.hidden])?;
+    let rows = weights.take("encoder.rel_embeddings.weight", &[2 * relative.span, config.hidden])?;
     let Some((weight, bias)) = norm else { return Ok(Some(rows)) };
     let normed = rows.f_layer_norm([config.hidden], Some(&weight), Some(&bias), config.layer_norm_eps, false)?;
     Ok(Some(normed))

@@ -6,6 +6,8 @@
 mod tokenizer;
 mod model;
 mod fit;
+mod native;
+mod tensors;
 mod packing;
 mod embeddings;
 mod encoder;
@@ -26,6 +28,6 @@ mod error;
 
 pub use device::Device;
 pub use error::LoadError;
-pub use model::{Deberta, LoadOptions, load};
+pub use model::{Deberta, Kernels, LoadOptions, Source, load};
 pub use precision::Precision;
 pub use tokenizer::FastTokenizer;

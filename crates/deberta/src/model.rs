@@ -1,25 +1,19 @@
 //! The encoder as the engine sees it: rows in, vectors out.
 
 use std::marker::PhantomData;
-use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Mutex, PoisonError};
 
 use engine::{Model, ModelError, ModelInfo, Row, RowOutput};
-use tch::{Kind, TchError, Tensor};
 
 use crate::config::Config;
 use crate::device::Device;
-use crate::embeddings::Embeddings;
-use crate::encoder::Encoder;
-use crate::error::{LoadError, backend_error};
+use crate::error::LoadError;
 use crate::fit::check_fit;
-use crate::loading::Loading;
-use crate::packing::Packing;
-use crate::pooler::Pooler;
+use crate::native::{self, Native};
 use crate::precision::{Placement, Precision};
-use crate::weights::Weights;
+use crate::tensors::{Tensors, unsigned};
 
 /// How to load an encoder.
 #[derive(Debug, Clone)]
@@ -30,8 +24,53 @@ pub struct LoadOptions {
     pub device: Device,
     /// In which element type.
     pub precision: Precision,
-    /// Threads of one operator on the processor; 0 leaves libtorch's own choice.
+    /// Threads on the processor; 0 is one for each core.
     pub threads: usize,
+    /// Whose kernels to use on the processor.
+    pub kernels: Kernels,
+}
+
+/// Whose kernels an encoder on the processor runs on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Kernels {
+    /// Our own where the processor has their instructions and they serve the encoder, libtorch's otherwise.
+    #[default]
+    Auto,
+    /// Our own, or an error.
+    Native,
+    /// libtorch's.
+    Libtorch,
+}
+
+impl std::str::FromStr for Kernels {
+    type Err = LoadError;
+
+    fn from_str(name: &str) -> Result<Self, LoadError> {
+        [Self::Auto, Self::Native, Self::Libtorch].into_iter().find(|kernels| kernels.to_string() == name).ok_or_else(
+            || LoadError::Unavailable {
+                wanted: format!("kernels {name:?}"),
+                reason: "expected auto, native or libtorch".to_owned(),
+            },
+        )
+    }
+}
+
+impl std::fmt::Display for Kernels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Native => "native",
+            Self::Libtorch => "libtorch",
+        })
+    }
+}
+
+/// An encoder's files and how to load them. Models of one source share weights where they can.
+#[derive(Debug)]
+pub struct Source {
+    encoder_dir: PathBuf,
+    options: LoadOptions,
+    shared: Mutex<Option<native::Shared>>,
 }
 
 /// A DeBERTa v2 or v3 encoder. It stays on the thread that loaded it: libtorch's thread count belongs to that thread.
@@ -39,11 +78,14 @@ pub struct LoadOptions {
 pub struct Deberta {
     info: ModelInfo,
     token_types: usize,
-    heads: usize,
-    embeddings: Embeddings,
-    encoder: Encoder,
-    pooler: Option<Pooler>,
+    backbone: Backbone,
     stays_on_its_thread: PhantomData<Rc<()>>,
+}
+
+#[derive(Debug)]
+enum Backbone {
+    Native(Box<Native>),
+    Tensors(Box<Tensors>),
 }
 
 /// Loads the encoder in `encoder_dir` (`config.json`, `model.safetensors`). Call it on the thread that will own it.
@@ -51,37 +93,66 @@ pub struct Deberta {
 /// # Errors
 /// [`LoadError`] naming the file, key or tensor that does not fit.
 pub fn load(encoder_dir: &Path, options: LoadOptions) -> Result<Deberta, LoadError> {
-    let _no_gradients = tch::no_grad_guard();
-    if let Some(threads) = i32::try_from(options.threads).ok().filter(|threads| *threads > 0) {
-        tch::set_num_threads(threads);
+    Source::new(encoder_dir, options).load()
+}
+
+impl Source {
+    /// The encoder in `encoder_dir` (`config.json`, `model.safetensors`); nothing is read yet.
+    #[must_use]
+    pub fn new(encoder_dir: &Path, options: LoadOptions) -> Self {
+        Self { encoder_dir: encoder_dir.to_owned(), options, shared: Mutex::new(None) }
     }
-    let config = Config::open(encoder_dir)?;
-    let placement = Placement::new(options.device, options.precision)?;
-    let weights = Weights::open(encoder_dir)?;
-    let mut loading = Loading { weights, config: &config, placement };
-    let embeddings = Embeddings::load(&mut loading)?;
-    let encoder = Encoder::load(&mut loading)?;
-    let pooler = Pooler::load(&mut loading)?;
-    loading.weights.finish()?;
-    let info = ModelInfo {
-        encoder_digest: options.encoder_digest,
-        hidden: unsigned(config.hidden),
-        embedding: unsigned(config.embedding),
-        vocabulary: unsigned(config.vocabulary),
-        max_positions: config.absolute_positions.map(unsigned),
-        has_pooler: pooler.is_some(),
-        device: options.device.to_string(),
-        dtype: options.precision.to_string(),
-    };
-    Ok(Deberta {
-        info,
-        token_types: unsigned(config.token_types),
-        heads: unsigned(config.heads),
-        embeddings,
-        encoder,
-        pooler,
-        stays_on_its_thread: PhantomData,
-    })
+
+    /// Loads one more model. Call it on the thread that will own it.
+    ///
+    /// # Errors
+    /// [`LoadError`] naming the file, key or tensor that does not fit.
+    pub fn load(&self) -> Result<Deberta, LoadError> {
+        let options = &self.options;
+        let threads = match options.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        };
+        if let Ok(threads) = i32::try_from(threads) {
+            tch::set_num_threads(threads);
+        }
+        let config = Config::open(&self.encoder_dir)?;
+        let (backbone, has_pooler) = match native::refusal(options, &config) {
+            None => {
+                // A load that fails leaves nothing behind, so a poisoned lock still guards a whole value.
+                let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+                let shared = match &mut *shared {
+                    Some(shared) => shared,
+                    nothing => nothing.insert(native::Shared::load(&self.encoder_dir, &config, options.precision)?),
+                };
+                (Backbone::Native(Box::new(Native::new(shared, &config, threads)?)), shared.has_pooler)
+            }
+            Some(reason) if options.kernels == Kernels::Native || options.precision == Precision::Int8 => {
+                return Err(LoadError::Unavailable {
+                    wanted: format!("{} on our own kernels", options.precision),
+                    reason,
+                });
+            }
+            Some(reason) => {
+                tracing::info!(%reason, "the encoder runs on libtorch");
+                let placement = Placement::new(options.device, options.precision)?;
+                let tensors = Tensors::load(&self.encoder_dir, &config, placement)?;
+                let has_pooler = tensors.has_pooler();
+                (Backbone::Tensors(Box::new(tensors)), has_pooler)
+            }
+        };
+        let info = ModelInfo {
+            encoder_digest: options.encoder_digest.clone(),
+            hidden: unsigned(config.hidden),
+            embedding: unsigned(config.embedding),
+            vocabulary: unsigned(config.vocabulary),
+            max_positions: config.absolute_positions.map(unsigned),
+            has_pooler,
+            device: options.device.to_string(),
+            dtype: options.precision.to_string(),
+        };
+        Ok(Deberta { info, token_types: unsigned(config.token_types), backbone, stays_on_its_thread: PhantomData })
+    }
 }
 
 impl Model for Deberta {
@@ -97,68 +168,13 @@ impl Model for Deberta {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        // Gradient mode belongs to the thread, and another model on it may have ended its own guard in between.
-        let _no_gradients = tch::no_grad_guard();
-        match self.states(rows) {
-            Ok(states) => states.outputs(rows),
-            Err(error) => Err(backend_error(&error)),
-        }
-    }
-}
-
-/// What the encoder leaves of a batch, on the host in fp32.
-#[derive(Debug)]
-struct States {
-    packing: Packing,
-    hidden: usize,
-    /// `[rows, hidden]`, in packed order.
-    first: Vec<f32>,
-    /// `[rows, hidden]`, in packed order; empty where nobody reads it.
-    pooled: Vec<f32>,
-    /// `[tokens, hidden]`; empty where nobody reads it.
-    every: Vec<f32>,
-}
-
-impl Deberta {
-    fn states(&mut self, rows: &[Row]) -> Result<States, TchError> {
-        let lengths: Vec<usize> = rows.iter().map(|row| row.tokens.len()).collect();
-        let packing = Packing::new(&lengths, self.heads);
-        let input = self.embeddings.forward(rows, &packing)?;
-        let hidden = self.encoder.forward(&input, &packing, rows.iter().any(|row| row.reads.tokens))?;
-        let first = hidden.first.f_to_kind(Kind::Float)?;
-        let pooled = match &self.pooler {
-            Some(pooler) if rows.iter().any(|row| row.reads.pooled) => on_host(&pooler.forward(&first)?)?,
-            _ => Vec::new(),
+        let outputs = match &mut self.backbone {
+            Backbone::Native(native) => native.forward(rows)?,
+            Backbone::Tensors(tensors) => tensors.forward(rows)?,
         };
-        let every = match &hidden.every {
-            Some(every) if rows.iter().any(|row| row.reads.tokens) => on_host(every)?,
-            _ => Vec::new(),
-        };
-        Ok(States { packing, hidden: self.info.hidden, first: on_host(&first)?, pooled, every })
-    }
-}
-
-impl States {
-    fn outputs(&self, rows: &[Row]) -> Result<Vec<RowOutput>, ModelError> {
-        let mut outputs = vec![RowOutput::default(); rows.len()];
-        for (place, index) in self.packing.order.iter().copied().enumerate() {
-            let output = self.output(&rows[index], place);
-            if !is_finite(&output) {
-                return Err(ModelError::NotFinite { row: index });
-            }
-            outputs[index] = output;
-        }
-        Ok(outputs)
-    }
-
-    fn output(&self, row: &Row, place: usize) -> RowOutput {
-        let own = place * self.hidden..(place + 1) * self.hidden;
-        let tokens = self.packing.tokens_of(place, row.tokens.len());
-        let copy = |wanted: bool, all: &[f32], range: Range<usize>| wanted.then(|| Arc::from(&all[range]));
-        RowOutput {
-            pooled: copy(row.reads.pooled, &self.pooled, own.clone()),
-            cls: copy(row.reads.cls, &self.first, own),
-            tokens: copy(row.reads.tokens, &self.every, tokens.start * self.hidden..tokens.end * self.hidden),
+        match outputs.iter().position(|output| !is_finite(output)) {
+            Some(row) => Err(ModelError::NotFinite { row }),
+            None => Ok(outputs),
         }
     }
 }
@@ -166,20 +182,6 @@ impl States {
 fn is_finite(output: &RowOutput) -> bool {
     let parts = [&output.pooled, &output.cls, &output.tokens];
     parts.into_iter().flatten().all(|part| part.iter().all(|number| number.is_finite()))
-}
-
-/// The copy to the host: on a GPU this is where a failed kernel shows.
-fn on_host(tensor: &Tensor) -> Result<Vec<f32>, TchError> {
-    let flat = tensor.f_to_kind(Kind::Float)?.f_to_device(tch::Device::Cpu)?.f_reshape([-1])?.f_contiguous()?;
-    let count = unsigned(flat.size1()?);
-    let mut numbers = vec![0f32; count];
-    flat.f_copy_data(&mut numbers, count)?;
-    Ok(numbers)
-}
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "sizes are not negative and fit in memory")]
-fn unsigned(size: i64) -> usize {
-    size as usize
 }
 
 #[cfg(test)]

@@ -18,6 +18,8 @@ pub enum Precision {
     Bf16,
     /// For GPUs only: processors have no arithmetic for it.
     Fp16,
+    /// For processors only: int8 linear layers around bf16 attention.
+    Int8,
 }
 
 /// Device and element type that the model's weights are put into.
@@ -36,6 +38,10 @@ impl Placement {
             (Precision::Fp16, Device::Cpu) => {
                 let reason = "processors do not compute in it; use fp32 or bf16".to_owned();
                 return Err(LoadError::Unavailable { wanted: "fp16 on cpu".to_owned(), reason });
+            }
+            (Precision::Int8, _) => {
+                let reason = "libtorch's path has no int8; use another element type".to_owned();
+                return Err(LoadError::Unavailable { wanted: format!("int8 on {device}"), reason });
             }
         };
         Ok(Self { device: device.open()?, kind })
@@ -60,9 +66,10 @@ impl FromStr for Precision {
             "fp32" => Ok(Self::Fp32),
             "bf16" => Ok(Self::Bf16),
             "fp16" => Ok(Self::Fp16),
+            "int8" => Ok(Self::Int8),
             _ => Err(LoadError::Unavailable {
                 wanted: format!("element type {name:?}"),
-                reason: "expected fp32, bf16 or fp16".to_owned(),
+                reason: "expected fp32, bf16, int8 or fp16".to_owned(),
             }),
         }
     }
@@ -74,6 +81,7 @@ impl fmt::Display for Precision {
             Self::Fp32 => "fp32",
             Self::Bf16 => "bf16",
             Self::Fp16 => "fp16",
+            Self::Int8 => "int8",
         })
     }
 }
@@ -90,7 +98,7 @@ mod tests {
 
     #[test]
     fn names_are_read_and_written_alike() {
-        for name in ["fp32", "bf16", "fp16"] {
+        for name in ["fp32", "bf16", "fp16", "int8"] {
             assert_eq!(name.parse::<Precision>().unwrap().to_string(), name);
         }
         assert!("float32".parse::<Precision>().is_err());

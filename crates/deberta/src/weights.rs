@@ -3,23 +3,20 @@
 //! The whole file is never in memory at once, and never mapped: a file that shrinks must not end the process.
 
 mod header;
+mod numbers;
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
-use tch::{Kind, Tensor};
+use tch::{Kind, TchError, Tensor};
 
 use crate::error::LoadError;
 
 /// Bytes read and converted at a time: small beside any encoder, large beside a disk's block.
 const CHUNK_BYTES: usize = 8 << 20;
-
-const ELEMENT_TYPES: [(Dtype, Kind); 3] =
-    [(Dtype::F32, Kind::Float), (Dtype::F16, Kind::Half), (Dtype::BF16, Kind::BFloat16)];
 
 /// An open weight file. Tensors are taken by name; what is left at the end was not expected.
 #[derive(Debug)]
@@ -59,6 +56,36 @@ impl Weights {
 
     /// Takes tensor `name` of exactly `shape`, widened to fp32, on the processor.
     pub(crate) fn take(&mut self, name: &str, shape: &[i64]) -> Result<Tensor, LoadError> {
+        let whole = Tensor::f_empty(shape, (Kind::Float, tch::Device::Cpu))?;
+        let flat = whole.f_view([-1])?;
+        let mut first = 0;
+        self.stream(name, shape, |numbers| {
+            let piece = Tensor::f_from_slice(numbers)?;
+            let count = piece.size1()?;
+            flat.f_narrow(0, first, count)?.f_copy_(&piece)?;
+            first += count;
+            Ok(())
+        })?;
+        Ok(whole)
+    }
+
+    /// Takes tensor `name` of exactly `shape`, widened to fp32, row-major.
+    pub(crate) fn take_numbers(&mut self, name: &str, shape: &[i64]) -> Result<Vec<f32>, LoadError> {
+        let mut whole = Vec::new();
+        self.stream(name, shape, |numbers| {
+            whole.extend_from_slice(numbers);
+            Ok(())
+        })?;
+        Ok(whole)
+    }
+
+    /// Takes tensor `name` of exactly `shape` and hands it to `sink` piece by piece, widened to fp32, row-major.
+    pub(crate) fn stream(
+        &mut self,
+        name: &str,
+        shape: &[i64],
+        mut sink: impl FnMut(&[f32]) -> Result<(), TchError>,
+    ) -> Result<(), LoadError> {
         let Some(info) = self.untaken.remove(name) else {
             return Err(LoadError::MissingTensor { name: name.to_owned() });
         };
@@ -66,10 +93,24 @@ impl Weights {
             let expected = shape.to_vec();
             return Err(LoadError::WrongShape { name: name.to_owned(), expected, found: info.shape });
         }
-        let Some((_, kind)) = ELEMENT_TYPES.into_iter().find(|(stored, _)| *stored == info.dtype) else {
+        let Some(stored) = numbers::Stored::of(info.dtype) else {
             return Err(LoadError::WrongType { name: name.to_owned(), dtype: format!("{:?}", info.dtype) });
         };
-        self.read(name, shape, kind, info.data_offsets)
+        let (mut start, end) = info.data_offsets;
+        let mut bytes = vec![0u8; CHUNK_BYTES.min(end - start)];
+        let mut widened = Vec::new();
+        while start < end {
+            let chunk = &mut bytes[..CHUNK_BYTES.min(end - start)];
+            let at = self.data_start + start as u64;
+            self.file.read_exact_at(chunk, at).map_err(|source| LoadError::Read { path: name.into(), source })?;
+            stored.widen(chunk, &mut widened);
+            if !numbers::all_finite(&widened) {
+                return Err(LoadError::NotFinite { name: name.to_owned() });
+            }
+            sink(&widened)?;
+            start += chunk.len();
+        }
+        Ok(())
     }
 
     /// Drops tensor `name`, which may be there but is not used.
@@ -82,30 +123,6 @@ impl Weights {
         let mut unexpected: Vec<_> = self.untaken.into_keys().filter(|name| !is_baggage(name)).collect();
         unexpected.sort();
         unexpected.into_iter().next().map_or(Ok(()), |name| Err(LoadError::UnexpectedTensor { name }))
-    }
-
-    fn read(&self, name: &str, shape: &[i64], kind: Kind, offsets: (usize, usize)) -> Result<Tensor, LoadError> {
-        let element = kind.elt_size_in_bytes();
-        let whole = Tensor::f_empty(shape, (Kind::Float, tch::Device::Cpu))?;
-        let flat = whole.f_view([-1])?;
-        let mut buffer = vec![0u8; CHUNK_BYTES.min(offsets.1 - offsets.0)];
-        let mut start = offsets.0;
-        while start < offsets.1 {
-            let bytes = CHUNK_BYTES.min(offsets.1 - start);
-            let chunk = &mut buffer[..bytes];
-            let at = self.data_start + start as u64;
-            self.file.read_exact_at(chunk, at).map_err(|source| LoadError::Read { path: name.into(), source })?;
-            #[expect(clippy::cast_possible_wrap, reason = "bounded by the shape, whose sizes are below 2^24 each")]
-            let (first, count) = (((start - offsets.0) / element) as i64, (bytes / element) as i64);
-            let piece = Tensor::f_from_data_size(chunk, &[count], kind)?;
-            let finite = piece.f_isfinite()?.f_all()?;
-            if finite.f_int64_value(&[])? == 0 {
-                return Err(LoadError::NotFinite { name: name.to_owned() });
-            }
-            flat.f_narrow(0, first, count)?.f_copy_(&piece)?;
-            start += bytes;
-        }
-        Ok(whole)
     }
 }
 

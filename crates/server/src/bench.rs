@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use deberta::{Device, LoadOptions, Precision};
+use deberta::{Device, Kernels, LoadOptions, Precision};
 use engine::{Model, Reads, Row, Tokens};
 use registry::Bundle;
 use tokio::time::Instant;
@@ -39,6 +39,9 @@ pub(crate) struct Bench {
     /// Threads of the encoder on the CPU; 0 is one for each core
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
+    /// Whose kernels the CPU runs: auto, native or libtorch
+    #[arg(long, default_value = "auto")]
+    kernels: Kernels,
     /// Seconds spent on each shape
     #[arg(long, value_name = "S", default_value_t = 3)]
     seconds: u64,
@@ -57,6 +60,7 @@ impl Bench {
             device: self.device,
             precision: self.dtype,
             threads: self.threads,
+            kernels: self.kernels,
         };
         let loading = Instant::now();
         let mut model = deberta::load(&encoder_dir, options)?;
@@ -66,7 +70,7 @@ impl Bench {
             info.hidden,
             info.dtype,
             info.device,
-            if self.threads == 0 { "as libtorch chooses".to_owned() } else { self.threads.to_string() },
+            if self.threads == 0 { "one a core".to_owned() } else { self.threads.to_string() },
             loading.elapsed().as_secs_f64()
         ));
         say(&format!(

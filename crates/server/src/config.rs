@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use deberta::{Device, FastTokenizer, LoadOptions, Precision};
+use deberta::{Device, FastTokenizer, Kernels, LoadOptions, Precision, Source};
 use engine::{EngineParts, Limits, Model, ModelError, Tokenizer};
 use registry::{Bundle, Digest, OpenOptions};
 use server::{Parts, Settings};
@@ -36,12 +36,15 @@ pub(crate) struct Serve {
     /// Where the encoder runs: cpu, or cuda:0 with a PyTorch that has CUDA
     #[arg(long, env = "HEADWATER_DEVICE", default_value = "cpu")]
     device: Device,
-    /// Element type of the encoder: fp32 is exact; bf16 and, on a GPU, fp16 are faster and move logits by about 1e-2
+    /// Element type of the encoder: fp32 is exact; bf16, int8 (CPU) and fp16 (GPU) are faster and move logits a little
     #[arg(long, env = "HEADWATER_DTYPE", default_value = "fp32")]
     dtype: Precision,
     /// Threads of the encoder on the CPU; 0 is one for each core
     #[arg(long, env = "HEADWATER_THREADS", value_name = "N", default_value_t = 0)]
     threads: usize,
+    /// Whose kernels the encoder uses on the CPU: native (AVX-512 with bf16), libtorch, or auto for the best there is
+    #[arg(long, env = "HEADWATER_KERNELS", default_value = "auto")]
+    kernels: Kernels,
     /// Threads that turn text into ids
     #[arg(long, env = "HEADWATER_TOKENIZER_THREADS", value_name = "N", default_value_t = 2)]
     tokenizer_threads: usize,
@@ -116,11 +119,13 @@ impl Serve {
             device: self.device,
             precision: self.dtype,
             threads: self.threads,
+            kernels: self.kernels,
         };
+        let source = Source::new(&encoder_dir, options);
         Ok(Parts {
             engine: EngineParts {
                 factory: Box::new(move || {
-                    let model = deberta::load(&encoder_dir, options.clone());
+                    let model = source.load();
                     let model = model.map_err(|error| ModelError::Load(error.to_string()))?;
                     Ok(Box::new(model) as Box<dyn Model>)
                 }),

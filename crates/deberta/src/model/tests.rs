@@ -6,6 +6,7 @@ use engine::{Reads, Tokens};
 use safetensors::Dtype;
 use safetensors::tensor::{TensorView, serialize_to_file};
 use serde_json::json;
+use tch::{Kind, Tensor};
 
 use super::*;
 
@@ -51,6 +52,14 @@ fn tensors(with_pooler: bool) -> Vec<(String, Vec<usize>)> {
 }
 
 fn load_random(precision: Precision, with_pooler: bool) -> Deberta {
+    load_on(Kernels::Auto, precision, with_pooler)
+}
+
+fn load_on(kernels: Kernels, precision: Precision, with_pooler: bool) -> Deberta {
+    load(encoder_folder(with_pooler).path(), options(kernels, precision)).unwrap()
+}
+
+fn encoder_folder(with_pooler: bool) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let config = json!({"vocab_size": VOCABULARY, "hidden_size": HIDDEN, "num_hidden_layers": 2,
         "num_attention_heads": 2, "intermediate_size": 2 * HIDDEN, "max_position_embeddings": POSITIONS,
@@ -69,8 +78,11 @@ fn load_random(precision: Precision, with_pooler: bool) -> Deberta {
         .iter()
         .map(|(name, shape, data)| (name.clone(), TensorView::new(Dtype::F32, shape.clone(), data).unwrap()));
     serialize_to_file(views, None, &folder.path().join("model.safetensors")).unwrap();
-    let options = LoadOptions { encoder_digest: "sha256:00".to_owned(), device: Device::Cpu, precision, threads: 1 };
-    load(folder.path(), options).unwrap()
+    folder
+}
+
+fn options(kernels: Kernels, precision: Precision) -> LoadOptions {
+    LoadOptions { encoder_digest: "sha256:00".to_owned(), device: Device::Cpu, precision, threads: 1, kernels }
 }
 
 fn row(length: usize, seed: usize) -> Row {
@@ -184,25 +196,64 @@ fn no_rows_have_no_outputs() {
     assert_eq!(load_random(Precision::Fp32, true).forward(&[]), Ok(Vec::new()));
 }
 
-#[test]
-fn no_gradient_is_tracked_even_after_another_model_is_gone() {
-    let mut model = load_random(Precision::Fp32, true);
-    drop(load_random(Precision::Fp32, true));
-    let input = Tensor::f_zeros([1, 8], (Kind::Float, tch::Device::Cpu)).unwrap().set_requires_grad(true);
-    let _no_gradients = tch::no_grad_guard();
-    assert!(!model.pooler.as_ref().unwrap().forward(&input).unwrap().requires_grad());
-    drop(_no_gradients);
-    model.forward(&[row(4, 0)]).unwrap();
-    assert!(model.pooler.as_ref().unwrap().forward(&input).unwrap().requires_grad(), "the guard ends with the call");
+fn pool(model: &Deberta, input: &Tensor) -> Tensor {
+    let Backbone::Tensors(tensors) = &model.backbone else { panic!("libtorch was asked for") };
+    tensors.pool(input).unwrap()
 }
 
 #[test]
-fn bf16_stays_near_fp32() {
-    let (mut exact, mut rough) = (load_random(Precision::Fp32, true), load_random(Precision::Bf16, true));
-    let rows: Vec<Row> = (1..9).map(|seed| row(3 * seed, seed)).collect();
-    let (exact, rough) = (exact.forward(&rows).unwrap(), rough.forward(&rows).unwrap());
-    let largest = exact.iter().zip(&rough).map(|(exact, rough)| largest_difference(exact, rough)).fold(0.0, f32::max);
-    assert!(largest > 1e-6 && largest < 0.2, "{largest}");
+fn no_gradient_is_tracked_even_after_another_model_is_gone() {
+    let mut model = load_on(Kernels::Libtorch, Precision::Fp32, true);
+    drop(load_on(Kernels::Libtorch, Precision::Fp32, true));
+    let input = Tensor::f_zeros([1, 8], (Kind::Float, tch::Device::Cpu)).unwrap().set_requires_grad(true);
+    let _no_gradients = tch::no_grad_guard();
+    assert!(!pool(&model, &input).requires_grad());
+    drop(_no_gradients);
+    model.forward(&[row(4, 0)]).unwrap();
+    assert!(pool(&model, &input).requires_grad(), "the guard ends with the call");
+}
+
+/// Largest difference between the two models on rows of many lengths, some of which read every token.
+fn distance(one: &mut Deberta, other: &mut Deberta) -> f32 {
+    let mut rows: Vec<Row> = (1..9).map(|seed| row(4 * seed, seed)).collect();
+    rows[2].reads.tokens = true;
+    let (one, other) = (one.forward(&rows).unwrap(), other.forward(&rows).unwrap());
+    one.iter().zip(&other).map(|(one, other)| largest_difference(one, other)).fold(0.0, f32::max)
+}
+
+#[test]
+fn kernels_equal_the_plain_path() {
+    let mut plain = load_on(Kernels::Libtorch, Precision::Fp32, true);
+    let largest = distance(&mut plain, &mut load_random(Precision::Fp32, true));
+    assert!(largest <= 1e-5, "{largest}");
+}
+
+#[test]
+fn reduced_modes_stay_near_fp32() {
+    let mut exact = load_random(Precision::Fp32, true);
+    let mut modes = vec![load_on(Kernels::Libtorch, Precision::Bf16, true), load_random(Precision::Bf16, true)];
+    if kernels::check().is_ok() {
+        modes.push(load_random(Precision::Int8, true));
+    }
+    for mut rough in modes {
+        let largest = distance(&mut exact, &mut rough);
+        assert!(largest > 1e-6 && largest < 0.2, "{}: {largest}", rough.info().dtype);
+    }
+}
+
+#[test]
+fn models_of_one_source_answer_alike() {
+    let folder = encoder_folder(true);
+    let source = Source::new(folder.path(), options(Kernels::Auto, Precision::Fp32));
+    let (mut one, mut other) = (source.load().unwrap(), source.load().unwrap());
+    assert_eq!(distance(&mut one, &mut other), 0.0);
+}
+
+#[test]
+fn kernels_that_cannot_serve_say_why() {
+    let folder = encoder_folder(true);
+    let refused = load(folder.path(), options(Kernels::Libtorch, Precision::Int8)).unwrap_err();
+    assert!(refused.to_string().contains("the options ask for libtorch"), "{refused}");
 }
 
 #[test]

@@ -1,0 +1,115 @@
+//! The encoder on our own kernels: files to arrays, rows to batches.
+
+mod arrays;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use engine::{ModelError, Row, RowOutput};
+use kernels::{Encoder, EncoderError, InputRow, SharedWeights, SlotOf};
+
+use crate::config::Config;
+use crate::device::Device;
+use crate::error::LoadError;
+use crate::model::{Kernels, LoadOptions};
+use crate::precision::Precision;
+use crate::relative_position::slot;
+use crate::tensors::unsigned;
+use crate::weights::Weights;
+
+/// Weights that several models may run on.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    weights: SharedWeights,
+    pub(crate) has_pooler: bool,
+}
+
+/// One encoder on its own threads.
+#[derive(Debug)]
+pub(crate) struct Native {
+    encoder: Encoder,
+    hidden: usize,
+    reads_types: bool,
+}
+
+/// Why these kernels do not serve an encoder, if they do not.
+pub(crate) fn refusal(options: &LoadOptions, config: &Config) -> Option<String> {
+    if options.device != Device::Cpu {
+        return Some(format!("kernels of our own run on cpu, not on {}", options.device));
+    }
+    if options.kernels == Kernels::Libtorch {
+        return Some("the options ask for libtorch".to_owned());
+    }
+    if options.precision == Precision::Fp16 {
+        return Some("processors do not compute in fp16".to_owned());
+    }
+    if let Err(unsupported) = kernels::check() {
+        return Some(unsupported.to_string());
+    }
+    if options.kernels == Kernels::Auto && options.precision == Precision::Bf16 && kernels::has_tiles() {
+        return Some("this processor multiplies tiles of bf16, which libtorch uses and our kernels do not".to_owned());
+    }
+    if config.convolution.is_some() {
+        return Some("the encoder has a convolution".to_owned());
+    }
+    if options.precision != Precision::Fp32 && config.head_size % 2 != 0 {
+        return Some(format!("a head size of {} is odd", config.head_size));
+    }
+    let skips = |relative| {
+        (1..2 * MARGIN_DISTANCE).any(|distance| (slot(relative, distance) - slot(relative, distance - 1)) > 1)
+    };
+    if config.relative.as_ref().is_some_and(skips) {
+        return Some("neighbouring distances between tokens skip a row of the relative embeddings".to_owned());
+    }
+    None
+}
+
+/// Distances whose slots are looked at before an encoder is loaded: beyond, buckets only grow wider.
+const MARGIN_DISTANCE: i64 = 4_096;
+
+impl Shared {
+    pub(crate) fn load(encoder_dir: &Path, config: &Config, precision: Precision) -> Result<Self, LoadError> {
+        let mut weights = Weights::open(encoder_dir)?;
+        let precision = match precision {
+            Precision::Fp32 | Precision::Fp16 => kernels::Precision::Fp32,
+            Precision::Bf16 => kernels::Precision::Bf16,
+            Precision::Int8 => kernels::Precision::Int8,
+        };
+        let has_pooler = arrays::has_pooler(&weights);
+        let shared = arrays::load(&mut weights, config, precision)?;
+        weights.finish()?;
+        Ok(Self { weights: shared, has_pooler })
+    }
+}
+
+impl Native {
+    pub(crate) fn new(shared: &Shared, config: &Config, threads: usize) -> Result<Self, LoadError> {
+        let slot_of = config.relative.map(|relative| -> SlotOf {
+            Box::new(move |distance| usize::try_from(slot(&relative, distance)).unwrap_or_default())
+        });
+        let encoder = Encoder::new(&shared.weights, threads, slot_of).map_err(|error| LoadError::Unavailable {
+            wanted: "an encoder on our own kernels".to_owned(),
+            reason: error.to_string(),
+        })?;
+        Ok(Self { encoder, hidden: unsigned(config.hidden), reads_types: config.token_types > 0 })
+    }
+
+    /// One output a row, for checked rows.
+    pub(crate) fn forward(&mut self, rows: &[Row]) -> Result<Vec<RowOutput>, ModelError> {
+        let inputs = rows.iter().map(|row| InputRow {
+            ids: &row.tokens.ids,
+            types: if self.reads_types { &row.tokens.type_ids } else { &[] },
+            task_embedding: row.task_embedding.as_deref(),
+            every_token: row.reads.tokens,
+        });
+        let inputs: Vec<InputRow<'_>> = inputs.collect();
+        let outputs = self.encoder.forward(&inputs, rows.iter().any(|row| row.reads.pooled));
+        let outputs = outputs.map_err(|error: EncoderError| ModelError::Backend(error.to_string()))?;
+        let output = |(output, row): (kernels::OutputRow, &Row)| RowOutput {
+            pooled: row.reads.pooled.then(|| Arc::from(output.pooled)),
+            cls: row.reads.cls.then(|| Arc::from(&output.states[..self.hidden])),
+            tokens: row.reads.tokens.then(|| Arc::from(output.states)),
+        };
+        Ok(outputs.into_iter().zip(rows).map(output).collect())
+    }
+}

@@ -1,0 +1,210 @@
+//! The encoder as its owner sees it: arrays in, then batches of ids in and states out.
+
+use std::sync::Arc;
+
+use crate::distance::Distances;
+use crate::forward;
+use crate::plan::InputRow;
+use crate::support::{Unsupported, check};
+use crate::team::Team;
+use crate::weights::{Dense, EmbeddingArrays, Fp32, Geometry, HalfBrain, Int8, LayerArrays, Mode, Weights};
+use crate::workspace::Workspace;
+
+/// Longest rows that distances are made ready for at first; and by how much that grows.
+const REACH: usize = 512;
+
+/// Numbers of linear layers and attention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// fp32 throughout.
+    Fp32,
+    /// bf16 products with fp32 sums; residuals, statistics and softmax in fp32.
+    Bf16,
+    /// int8 linear layers: one scale an output, and one scale and zero point a row found as it comes. The rest as bf16.
+    Int8,
+}
+
+/// Weights that encoders share.
+#[derive(Debug, Clone)]
+pub struct SharedWeights(AnyWeights);
+
+#[derive(Debug, Clone)]
+enum AnyWeights {
+    Fp32(Arc<Weights<Fp32>>),
+    Bf16(Arc<Weights<HalfBrain>>),
+    Int8(Arc<Weights<Int8>>),
+}
+
+/// Takes an encoder's arrays layer by layer: what has been taken is packed, and the array can go.
+#[derive(Debug)]
+pub struct Builder(Building);
+
+#[derive(Debug)]
+enum Building {
+    Fp32(Weights<Fp32>),
+    Bf16(Weights<HalfBrain>),
+    Int8(Weights<Int8>),
+}
+
+impl Builder {
+    /// Begins with everything but the layers.
+    ///
+    /// # Errors
+    /// [`Unsupported`] on a processor without the instructions.
+    pub fn new(
+        precision: Precision,
+        geometry: Geometry,
+        embeddings: EmbeddingArrays,
+        pooler: Option<&Dense>,
+    ) -> Result<Self, Unsupported> {
+        check()?;
+        Ok(Self(match precision {
+            Precision::Fp32 => Building::Fp32(Weights::new(geometry, embeddings, pooler)),
+            Precision::Bf16 => Building::Bf16(Weights::new(geometry, embeddings, pooler)),
+            Precision::Int8 => Building::Int8(Weights::new(geometry, embeddings, pooler)),
+        }))
+    }
+
+    /// Adds the next layer.
+    pub fn push(&mut self, layer: &LayerArrays) {
+        match &mut self.0 {
+            Building::Fp32(weights) => weights.push(layer),
+            Building::Bf16(weights) => weights.push(layer),
+            Building::Int8(weights) => weights.push(layer),
+        }
+    }
+
+    /// The weights of all layers pushed, at least one.
+    #[must_use]
+    pub fn finish(self) -> SharedWeights {
+        SharedWeights(match self.0 {
+            Building::Fp32(weights) => AnyWeights::Fp32(Arc::new(weights)),
+            Building::Bf16(weights) => AnyWeights::Bf16(Arc::new(weights)),
+            Building::Int8(weights) => AnyWeights::Int8(Arc::new(weights)),
+        })
+    }
+}
+
+/// What a batch leaves of one row.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct OutputRow {
+    /// The wanted states, `[1, hidden]` or `[tokens, hidden]`.
+    pub states: Vec<f32>,
+    /// The pooler's output, `[hidden]`, where it was asked for.
+    pub pooled: Vec<f32>,
+}
+
+/// Which slot of the relative embeddings a distance has.
+pub type SlotOf = Box<dyn Fn(i64) -> usize + Send + Sync>;
+
+/// One stream of batches over shared weights, on a team of threads of its own.
+pub struct Encoder {
+    team: Team,
+    distances: Option<(SlotOf, Distances)>,
+    parts: Parts,
+}
+
+#[derive(Debug)]
+enum Parts {
+    Fp32(Arc<Weights<Fp32>>, Workspace<Fp32>),
+    Bf16(Arc<Weights<HalfBrain>>, Workspace<HalfBrain>),
+    Int8(Arc<Weights<Int8>>, Workspace<Int8>),
+}
+
+impl std::fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Encoder").field("threads", &self.team.members()).finish_non_exhaustive()
+    }
+}
+
+/// Why an encoder cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum EncoderError {
+    /// Neighbouring distances skip a slot: no published encoder has that, and these kernels count on it.
+    #[error("neighbouring distances between tokens skip a row of the relative embeddings")]
+    SkippedSlots,
+    /// The operating system gives no thread.
+    #[error("cannot start the encoder's threads")]
+    Threads(#[from] std::io::Error),
+}
+
+impl Encoder {
+    /// An encoder on `threads` threads, the caller's among them. `slot` is needed where the weights have relative
+    /// embeddings.
+    ///
+    /// # Errors
+    /// [`EncoderError`].
+    pub fn new(weights: &SharedWeights, threads: usize, slot: Option<SlotOf>) -> Result<Self, EncoderError> {
+        let (geometry, layers) = match &weights.0 {
+            AnyWeights::Fp32(weights) => (weights.geometry, weights.layers.len()),
+            AnyWeights::Bf16(weights) => (weights.geometry, weights.layers.len()),
+            AnyWeights::Int8(weights) => (weights.geometry, weights.layers.len()),
+        };
+        let distances = match slot {
+            Some(slot) => {
+                let distances = Distances::reaching(REACH, geometry.slots, &slot).ok_or(EncoderError::SkippedSlots)?;
+                Some((slot, distances))
+            }
+            None => None,
+        };
+        let team = Team::new(threads, forward::steps(layers))?;
+        let members = team.members();
+        let parts = match &weights.0 {
+            AnyWeights::Fp32(weights) => Parts::Fp32(Arc::clone(weights), Workspace::new(weights, members)),
+            AnyWeights::Bf16(weights) => Parts::Bf16(Arc::clone(weights), Workspace::new(weights, members)),
+            AnyWeights::Int8(weights) => Parts::Int8(Arc::clone(weights), Workspace::new(weights, members)),
+        };
+        Ok(Self { team, distances, parts })
+    }
+
+    /// Runs a batch. Ids, types and widths must fit the tables: whoever calls has checked them.
+    ///
+    /// # Errors
+    /// [`EncoderError::SkippedSlots`] where a row is longer than any before and its distances skip a slot.
+    ///
+    /// # Panics
+    /// On an id or a type beyond its table.
+    pub fn forward(&mut self, rows: &[InputRow<'_>], pooled: bool) -> Result<Vec<OutputRow>, EncoderError> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.reach(rows.iter().map(|row| row.ids.len()).max().unwrap_or(0))?;
+        let distances = self.distances.as_ref().map(|(_, distances)| distances);
+        Ok(match &mut self.parts {
+            Parts::Fp32(weights, space) => outputs(weights, distances, rows, pooled, (&mut self.team, space)),
+            Parts::Bf16(weights, space) => outputs(weights, distances, rows, pooled, (&mut self.team, space)),
+            Parts::Int8(weights, space) => outputs(weights, distances, rows, pooled, (&mut self.team, space)),
+        })
+    }
+
+    fn reach(&mut self, longest: usize) -> Result<(), EncoderError> {
+        if let Some((slot, distances)) = &mut self.distances
+            && longest > distances.reach
+        {
+            let reach = longest.next_multiple_of(REACH);
+            *distances = Distances::reaching(reach, distances.slots, &*slot).ok_or(EncoderError::SkippedSlots)?;
+        }
+        Ok(())
+    }
+}
+
+fn outputs<M: Mode>(
+    weights: &Weights<M>,
+    distances: Option<&Distances>,
+    rows: &[InputRow<'_>],
+    pooled: bool,
+    (team, space): (&mut Team, &mut Workspace<M>),
+) -> Vec<OutputRow> {
+    let pooled = pooled && weights.pooler.is_some();
+    let plan = forward::run(weights, distances, rows, pooled, (team, space));
+    let (hidden, width) = (weights.geometry.hidden, weights.width);
+    let (states, pooled_rows) = (space.states.as_slice(), space.pooled.as_slice());
+    let output = |(index, row): (usize, &InputRow<'_>)| {
+        let wanted = if row.every_token { row.ids.len() } else { 1 };
+        let first = plan.first_wanted[index];
+        let states = (first..first + wanted).flat_map(|place| &states[place * width..][..hidden]);
+        let pooled = if pooled { pooled_rows[index * width..][..hidden].to_vec() } else { Vec::new() };
+        OutputRow { states: states.copied().collect(), pooled }
+    };
+    rows.iter().enumerate().map(output).collect()
+}

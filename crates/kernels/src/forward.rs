@@ -1,0 +1,299 @@
+//! A forward pass as one region of a team.
+
+use std::sync::atomic::AtomicUsize;
+
+use crate::attention::{BLOCK_QUERIES, Head};
+use crate::distance::Distances;
+use crate::embedding::row;
+use crate::plan::{InputRow, Plan, QueryBlock};
+use crate::product::{Output, Product};
+use crate::rows::Norm;
+use crate::team::{Member, Team};
+use crate::tile::{Rows, Single};
+use crate::vector::Activation;
+use crate::weights::{Layer, Mode, Weights};
+use crate::workspace::{BatchSize, Lines, Workspace};
+
+/// Tokens of a task of the input.
+const INPUT_TOKENS: usize = 16;
+
+/// Steps of a region that do not belong to a layer.
+const OUTER_STEPS: usize = 6;
+/// Steps of a layer.
+const LAYER_STEPS: usize = 8;
+
+/// Steps that a forward pass through `layers` takes at most.
+pub(crate) fn steps(layers: usize) -> usize {
+    OUTER_STEPS + layers * LAYER_STEPS
+}
+
+/// One batch on its way.
+pub(crate) struct Pass<'a, M: Mode> {
+    pub(crate) weights: &'a Weights<M>,
+    pub(crate) distances: Option<&'a Distances>,
+    pub(crate) rows: &'a [InputRow<'a>],
+    pub(crate) plan: &'a Plan,
+    pub(crate) space: &'a Workspace<M>,
+    pub(crate) pooled: bool,
+}
+
+/// Which tokens a layer is asked for, and where their inputs lie.
+struct Asked<'a, M: Mode> {
+    count: usize,
+    blocks: &'a [QueryBlock],
+    states: *const f32,
+    input: &'a Lines<M>,
+}
+
+/// Lays out `rows` and runs them; the states of the wanted tokens are then in `space.states`, `[wanted, width]`, and the
+/// pooled vectors, if `pooled`, in `space.pooled`.
+pub(crate) fn run<M: Mode>(
+    weights: &Weights<M>,
+    distances: Option<&Distances>,
+    rows: &[InputRow<'_>],
+    pooled: bool,
+    (team, space): (&mut Team, &mut Workspace<M>),
+) -> Plan {
+    let plan = Plan::new(rows, BLOCK_QUERIES);
+    let (tokens, wanted) = (plan.tokens, plan.wanted.len());
+    space.reserve(weights, BatchSize { tokens, wanted, rows: rows.len(), longest: plan.longest });
+    let pass = Pass { weights, distances, rows, plan: &plan, space, pooled };
+    team.run(&|member| pass.run(member));
+    plan
+}
+
+impl<M: Mode> Pass<'_, M> {
+    fn run(&self, member: &Member<'_>) {
+        self.input(member);
+        let every = Asked {
+            count: self.plan.tokens,
+            blocks: &self.plan.every,
+            states: self.space.states.pointer(),
+            input: &self.space.input,
+        };
+        let last = self.weights.layers.len() - 1;
+        for (index, layer) in self.weights.layers.iter().enumerate() {
+            if index < last || self.plan.wanted.len() == self.plan.tokens {
+                self.layer(member, index, layer, &every);
+            } else {
+                self.choose(member);
+                let chosen = Asked {
+                    count: self.plan.wanted.len(),
+                    blocks: &self.plan.last,
+                    states: self.space.chosen.pointer(),
+                    input: &self.space.chosen_input,
+                };
+                self.layer(member, index, layer, &chosen);
+            }
+        }
+        if let Some(pooler) = self.weights.pooler.as_ref().filter(|_| self.pooled) {
+            self.pool(member, pooler);
+        }
+    }
+
+    /// Tables, projection and normalisation of every token.
+    fn input(&self, member: &Member<'_>) {
+        let Weights { geometry, width, embeddings, .. } = self.weights;
+        let (tokens, space) = (self.plan.tokens, self.space);
+        let parts = tokens.div_ceil(INPUT_TOKENS);
+        let of_part = |part: usize| part * INPUT_TOKENS..tokens.min((part + 1) * INPUT_TOKENS);
+        if let Some(projection) = &embeddings.projection {
+            let stride = geometry.embedding;
+            member.share(parts, |part| {
+                for token in of_part(part) {
+                    // SAFETY: a row for each token, and each token is one task's alone.
+                    unsafe {
+                        embeddings.sum(self.rows, self.plan.places[token], row(&space.narrow, token, stride), stride)
+                    };
+                }
+            });
+            member.wait();
+            let rows = Rows { start: space.narrow.pointer().cast(), stride: stride * size_of::<f32>() };
+            let output =
+                Output::Stored { to: space.states.pointer(), stride: *width, activation: Activation::Identity };
+            let product = Product { weight: projection, rows, count: tokens, scales: std::ptr::null(), output };
+            member.share(product.tasks(), |task| {
+                // SAFETY: both buffers have a row for each token.
+                let _ = unsafe { product.run::<Single>(task, &[]) };
+            });
+            member.wait();
+        }
+        member.share(parts, |part| {
+            for token in of_part(part) {
+                // SAFETY: as above.
+                unsafe {
+                    if embeddings.projection.is_none() {
+                        let to = row(&space.states, token, *width);
+                        embeddings.sum(self.rows, self.plan.places[token], to, geometry.hidden);
+                    }
+                    self.normalise(&embeddings.norm, space.states.pointer(), &space.input, token);
+                }
+            }
+        });
+        member.wait();
+    }
+
+    /// Copies the states of the wanted tokens, for the last layer.
+    fn choose(&self, member: &Member<'_>) {
+        let (space, width) = (self.space, self.weights.width);
+        member.share(self.plan.wanted.len(), |place| {
+            let token = self.plan.wanted[place];
+            // SAFETY: a row for each token and each place, and each place is one task's alone.
+            unsafe {
+                let states = row(&space.states, token, width);
+                states.copy_to_nonoverlapping(row(&space.chosen, place, width), width);
+                space.chosen_input.copy_row(place, &space.input, token);
+            }
+        });
+        member.wait();
+    }
+
+    fn layer(&self, member: &Member<'_>, index: usize, layer: &Layer, asked: &Asked<'_, M>) {
+        let (space, width) = (self.space, self.weights.width);
+        let hidden = self.weights.geometry.hidden;
+        let stored = |to: *mut M::Number, stride: usize, activation| Output::Stored { to, stride, activation };
+        let queries = self.product(
+            &layer.query,
+            asked.input,
+            asked.count,
+            stored(space.queries.pointer(), width, Activation::Identity),
+        );
+        let keys_values = self.product(
+            &layer.key_value,
+            &space.input,
+            self.plan.tokens,
+            stored(space.keys_values.pointer(), 2 * width, Activation::Identity),
+        );
+        let first = queries.tasks();
+        // SAFETY: every buffer has a row for each token or place, of the stride given; a task writes what no other does.
+        member.share(first + keys_values.tasks(), |task| unsafe {
+            match task.checked_sub(first) {
+                None => queries.run::<M::Linear>(task, &[]),
+                Some(task) => keys_values.run::<M::Linear>(task, &[]),
+            };
+        });
+        member.wait();
+        self.attend(member, layer, asked);
+        member.wait();
+        if M::BYTES {
+            // SAFETY: a row for each place, one task's alone.
+            member.share(asked.count, |place| unsafe { space.mixed.settle(place, hidden) });
+            member.wait();
+        }
+        let middle = space.middle.pointer();
+        let output = Output::Added { residual: asked.states, to: middle, stride: width };
+        let attended = self.product(&layer.attention_output, &space.mixed, asked.count, output);
+        self.share(member, &attended, space.done(index, 0), |place| {
+            // SAFETY: the row's block is finished, and this member alone was told so.
+            unsafe { self.normalise(&layer.attention_norm, middle, &space.input, place) };
+        });
+        member.wait();
+        let activation = self.weights.geometry.activation;
+        let inner = stored(space.inner.numbers.pointer(), self.weights.inner, activation);
+        let widened = self.product(&layer.intermediate, &space.input, asked.count, inner);
+        self.share(member, &widened, space.done(index, 1), |place| {
+            // SAFETY: as above.
+            unsafe { space.inner.settle(place, layer.intermediate.outputs) };
+        });
+        member.wait();
+        let states = space.states.pointer();
+        let output = Output::Added { residual: middle, to: states, stride: width };
+        let narrowed = self.product(&layer.output, &space.inner, asked.count, output);
+        self.share(member, &narrowed, space.done(index, 2), |place| {
+            // SAFETY: as above.
+            unsafe { self.normalise(&layer.output_norm, states, &space.input, place) };
+        });
+        member.wait();
+    }
+
+    fn attend(&self, member: &Member<'_>, layer: &Layer, asked: &Asked<'_, M>) {
+        let (space, width) = (self.space, self.weights.width);
+        let (heads, hidden) = (self.weights.geometry.heads, self.weights.geometry.hidden);
+        let size = hidden / heads;
+        member.share(asked.blocks.len() * heads, |task| {
+            let (block, head) = (&asked.blocks[task / heads], task % heads);
+            // SAFETY: the rows exist and the head's columns lie within them; each block and head is one task's alone,
+            // and so is each member's scratch.
+            unsafe {
+                let keys = row(&space.keys_values, block.first_token, 2 * width).add(head * size);
+                let head = Head {
+                    queries: row(&space.queries, block.place, width).add(head * size),
+                    query_stride: width,
+                    first_query: block.position,
+                    n_queries: block.count,
+                    keys,
+                    values: keys.add(width),
+                    key_stride: 2 * width,
+                    length: block.length,
+                    size,
+                    to: row(&space.mixed.numbers, block.place, width).add(head * size),
+                    to_stride: width,
+                    positions: self.distances.map(|distances| (&layer.positions[head], distances)),
+                };
+                head.attend(&space.scratch[member.index]);
+            }
+        });
+    }
+
+    /// The pooler upon every row's first state.
+    fn pool(&self, member: &Member<'_>, pooler: &crate::weight::Weight) {
+        let (space, width, plan) = (self.space, self.weights.width, self.plan);
+        member.share(plan.first_wanted.len(), |index| {
+            // SAFETY: the last layer has read what it chose; a row for each row of the batch, one task's alone.
+            unsafe {
+                let from = row(&space.states, plan.first_wanted[index], width);
+                from.copy_to_nonoverlapping(row(&space.chosen, index, width), width);
+            }
+        });
+        member.wait();
+        let rows = Rows { start: space.chosen.pointer().cast(), stride: width * size_of::<f32>() };
+        let activation = self.weights.geometry.pooler_activation;
+        let output = Output::Stored { to: space.pooled.pointer(), stride: width, activation };
+        let product =
+            Product { weight: pooler, rows, count: plan.first_wanted.len(), scales: std::ptr::null(), output };
+        member.share(product.tasks(), |task| {
+            // SAFETY: both buffers have a row for each row of the batch.
+            let _ = unsafe { product.run::<Single>(task, &[]) };
+        });
+        member.wait();
+    }
+
+    fn product<'a>(
+        &self,
+        weight: &'a crate::weight::Weight,
+        lines: &Lines<M>,
+        count: usize,
+        output: Output<M::Number>,
+    ) -> Product<'a, M::Number> {
+        Product { weight, rows: lines.rows(), count, scales: lines.scales.pointer(), output }
+    }
+
+    /// Shares out `product` and calls `settle` for every row of a block as soon as the block is finished.
+    fn share(
+        &self,
+        member: &Member<'_>,
+        product: &Product<'_, M::Number>,
+        done: &[AtomicUsize],
+        settle: impl Fn(usize),
+    ) {
+        member.share(product.tasks(), |task| {
+            // SAFETY: as in `layer`.
+            let finished = unsafe { product.run::<M::Linear>(task, done) };
+            finished.into_iter().flatten().for_each(&settle);
+        });
+    }
+
+    /// Normalises a row in place and makes it readable for linear layers.
+    ///
+    /// # Safety
+    /// The row exists in both, and nobody else uses it meanwhile.
+    unsafe fn normalise(&self, norm: &Norm, states: *mut f32, lines: &Lines<M>, place: usize) {
+        let (width, hidden) = (self.weights.width, self.weights.geometry.hidden);
+        // SAFETY: the caller's promise.
+        unsafe {
+            let state = states.add(place * width);
+            norm.row::<M::Number>(state, state, row(&lines.numbers, place, width));
+            lines.settle_from(place, hidden, state);
+        }
+    }
+}

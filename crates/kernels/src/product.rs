@@ -1,0 +1,150 @@
+//! One linear layer over many rows, as tasks that the members of a team take.
+
+use std::arch::x86_64::*;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::tile::{Brain, Byte, Rows, Single, TILE_BLOCKS, TILE_ROWS, even_parts, tile, with_rows};
+use crate::vector::{Activation, LANES, Number};
+use crate::weight::{PANEL, Packing, Weight};
+
+/// Rows that share a task: with a panel of the weight they fit a core's own cache.
+const BLOCK_ROWS: usize = 21 * TILE_ROWS;
+
+/// How an int8 row stands for numbers: `number = scale * (byte - zero)`.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct RowScale {
+    pub(crate) scale: f32,
+    pub(crate) zero: f32,
+}
+
+/// What becomes of the sums.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Output<N> {
+    /// Stored as they are, or after an activation.
+    Stored { to: *mut N, stride: usize, activation: Activation },
+    /// Added to fp32 rows of the same stride.
+    Added { residual: *const f32, to: *mut f32, stride: usize },
+}
+
+/// `rows * weightᵀ + bias`, into `output`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Product<'a, N> {
+    pub(crate) weight: &'a Weight,
+    pub(crate) rows: Rows,
+    pub(crate) count: usize,
+    /// One a row, for int8 rows alone.
+    pub(crate) scales: *const RowScale,
+    pub(crate) output: Output<N>,
+}
+
+/// How a row's sums become numbers.
+pub(crate) trait Finish: Packing {
+    /// Sixteen sums of `row` for the outputs from `output` on, without the bias.
+    unsafe fn number(sum: Self::Sum, weight: &Weight, scales: *const RowScale, row: usize, output: usize) -> __m512;
+}
+
+impl Finish for Single {
+    #[inline(always)]
+    unsafe fn number(sum: __m512, _: &Weight, _: *const RowScale, _: usize, _: usize) -> __m512 {
+        sum
+    }
+}
+
+impl Finish for Brain {
+    #[inline(always)]
+    unsafe fn number(sum: __m512, _: &Weight, _: *const RowScale, _: usize, _: usize) -> __m512 {
+        sum
+    }
+}
+
+impl Finish for Byte {
+    #[inline(always)]
+    unsafe fn number(sum: __m512i, weight: &Weight, scales: *const RowScale, row: usize, output: usize) -> __m512 {
+        // SAFETY: a scale a row, and whole panels of outputs; the caller vouches for both indices.
+        unsafe {
+            let RowScale { scale, zero } = *scales.add(row);
+            let total = _mm512_loadu_ps(weight.total.pointer().add(output));
+            let centred = _mm512_fnmadd_ps(total, _mm512_set1_ps(zero), _mm512_cvtepi32_ps(sum));
+            let factor = _mm512_mul_ps(_mm512_loadu_ps(weight.scale.pointer().add(output)), _mm512_set1_ps(scale));
+            _mm512_mul_ps(centred, factor)
+        }
+    }
+}
+
+/// How many row blocks `count` rows are cut into.
+pub(crate) fn row_blocks(count: usize) -> usize {
+    count.div_ceil(BLOCK_ROWS)
+}
+
+/// The rows of `block` out of [`row_blocks`]`(count)`: whole tiles, but for the last.
+pub(crate) fn rows_of_block(count: usize, block: usize) -> Range<usize> {
+    let rows = count.div_ceil(row_blocks(count).max(1)).next_multiple_of(TILE_ROWS);
+    (block * rows).min(count)..((block + 1) * rows).min(count)
+}
+
+impl<N: Number> Product<'_, N> {
+    pub(crate) fn tasks(&self) -> usize {
+        row_blocks(self.count) * self.weight.panels()
+    }
+
+    /// Runs one task. The rows of its block, if it was the last of them: `done` counts a block's finished tasks.
+    ///
+    /// # Safety
+    /// The pointers hold what the product says, tasks of one product run at most once each between two waits, and the
+    /// processor is a supported one.
+    pub(crate) unsafe fn run<A: Finish>(&self, task: usize, done: &[AtomicUsize]) -> Option<Range<usize>> {
+        let panels = self.weight.panels();
+        let (block, panel) = (task / panels, task % panels);
+        let rows = rows_of_block(self.count, block);
+        // SAFETY: the caller's promise.
+        unsafe { panel_times_rows::<A, N>(self, panel, rows.clone()) };
+        let finished = done.get(block)?.fetch_add(1, Ordering::AcqRel) + 1;
+        (finished == panels).then_some(rows)
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx512vnni,fma")]
+unsafe fn panel_times_rows<A: Finish, N: Number>(product: &Product<'_, N>, panel: usize, rows: Range<usize>) {
+    let (steps, columns) = (product.weight.steps, product.weight.columns(panel));
+    for part in even_parts(rows.len(), TILE_ROWS) {
+        let first = rows.start + part.start;
+        // SAFETY: the caller vouches for the rows; a panel holds all its steps.
+        unsafe {
+            let rows = product.rows.from(first);
+            with_rows!(part.len(), ROWS => {
+                let sums = tile::<A, ROWS, TILE_BLOCKS>(steps, rows, columns);
+                finish::<A, N, ROWS>(product, first, panel * PANEL, &sums);
+            });
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn finish<A: Finish, N: Number, const ROWS: usize>(
+    product: &Product<'_, N>,
+    first: usize,
+    column: usize,
+    sums: &[[A::Sum; TILE_BLOCKS]; ROWS],
+) {
+    // SAFETY: outputs have a stride of whole panels, so the last panel's columns exist; the caller vouches for the rows.
+    unsafe {
+        let (weight, bias) = (product.weight, product.weight.bias.pointer());
+        for (row, sums) in (first..).zip(sums) {
+            for (block, sum) in sums.iter().enumerate() {
+                let at = column + block * LANES;
+                let sum = A::number(*sum, weight, product.scales, row, at);
+                let sum = _mm512_add_ps(sum, _mm512_loadu_ps(bias.add(at)));
+                match product.output {
+                    Output::Stored { to, stride, activation } => {
+                        N::store(to.add(row * stride + at), activation.apply(sum));
+                    }
+                    Output::Added { residual, to, stride } => {
+                        let sum = _mm512_add_ps(sum, _mm512_loadu_ps(residual.add(row * stride + at)));
+                        _mm512_storeu_ps(to.add(row * stride + at), sum);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! An encoder's weights, from plain fp32 arrays to the order in which kernels read them.
+
+use std::marker::PhantomData;
+
+use crate::attention::{Attended, Positions};
+use crate::product::Finish;
+use crate::rows::Norm;
+use crate::tile::{Brain, Byte, Single};
+use crate::vector::{Activation, Bf16, Number};
+use crate::weight::{Blocks, PANEL, Weight};
+
+/// What the arrays of an encoder have in common.
+#[derive(Debug, Clone, Copy)]
+pub struct Geometry {
+    /// Width of every token's state.
+    pub hidden: usize,
+    /// Width of a row of the embedding tables.
+    pub embedding: usize,
+    /// Attention heads; they divide the hidden size.
+    pub heads: usize,
+    /// Between the two layers of the feed-forward pair.
+    pub activation: Activation,
+    /// Behind the pooler.
+    pub pooler_activation: Activation,
+    /// Added to a variance before its root is taken.
+    pub epsilon: f32,
+    /// Rows of the relative embeddings; 0 where there are none.
+    pub slots: usize,
+}
+
+/// A linear layer.
+#[derive(Debug, Clone, Default)]
+pub struct Dense {
+    /// `[outputs, inputs]`.
+    pub weight: Vec<f32>,
+    /// `[outputs]`.
+    pub bias: Vec<f32>,
+}
+
+/// A normalisation.
+#[derive(Debug, Clone, Default)]
+pub struct Scaling {
+    /// `[hidden]`.
+    pub weight: Vec<f32>,
+    /// `[hidden]`.
+    pub bias: Vec<f32>,
+}
+
+/// The tables behind the input.
+#[derive(Debug, Clone, Default)]
+pub struct EmbeddingArrays {
+    /// `[vocabulary, embedding]`.
+    pub words: Table,
+    /// `[positions, embedding]`.
+    pub positions: Option<Vec<f32>>,
+    /// `[types, embedding]`.
+    pub types: Option<Vec<f32>>,
+    /// `[hidden, embedding]`, where the two differ.
+    pub projection: Option<Vec<f32>>,
+    /// Over the sum.
+    pub norm: Scaling,
+}
+
+/// A large table, filled in the element type that it is kept in.
+#[derive(Debug, Clone)]
+pub enum Table {
+    /// fp32.
+    Single(Vec<f32>),
+    /// The upper halves of fp32 numbers.
+    Brain(Vec<u16>),
+}
+
+/// One layer.
+#[derive(Debug, Clone, Default)]
+pub struct LayerArrays {
+    /// With the score's scale in it.
+    pub query: Dense,
+    /// Keys.
+    pub key: Dense,
+    /// Values.
+    pub value: Dense,
+    /// What queries meet, `[slots, hidden]`.
+    pub position_keys: Option<Vec<f32>>,
+    /// What keys meet, `[slots, hidden]`, with the score's scale in it.
+    pub position_queries: Option<Vec<f32>>,
+    /// Behind attention.
+    pub attention_output: Dense,
+    /// Behind it and its residual.
+    pub attention_norm: Scaling,
+    /// The first of the feed-forward pair.
+    pub intermediate: Dense,
+    /// The second.
+    pub output: Dense,
+    /// Behind it and its residual.
+    pub output_norm: Scaling,
+}
+
+/// The kinds of numbers of a mode.
+pub(crate) trait Mode: Send + Sync + 'static {
+    /// Linear layers.
+    type Linear: Finish;
+    /// Attention, and whatever is stored between layers.
+    type Number: Attended<Product: Finish>;
+    /// Rows become bytes before a linear layer.
+    const BYTES: bool;
+}
+
+/// Exact.
+#[derive(Debug)]
+pub(crate) enum Fp32 {}
+/// bf16 products, fp32 sums and residuals.
+#[derive(Debug)]
+pub(crate) enum HalfBrain {}
+/// int8 linear layers, bf16 attention, fp32 residuals.
+#[derive(Debug)]
+pub(crate) enum Int8 {}
+
+impl Mode for Fp32 {
+    type Linear = Single;
+    type Number = f32;
+    const BYTES: bool = false;
+}
+
+impl Mode for HalfBrain {
+    type Linear = Brain;
+    type Number = Bf16;
+    const BYTES: bool = false;
+}
+
+impl Mode for Int8 {
+    type Linear = Byte;
+    type Number = Bf16;
+    const BYTES: bool = true;
+}
+
+#[derive(Debug)]
+pub(crate) struct Layer {
+    pub(crate) query: Weight,
+    /// Keys, and values from the padded width on.
+    pub(crate) key_value: Weight,
+    /// One a head.
+    pub(crate) positions: Vec<Positions>,
+    pub(crate) attention_output: Weight,
+    pub(crate) attention_norm: Norm,
+    pub(crate) intermediate: Weight,
+    pub(crate) output: Weight,
+    pub(crate) output_norm: Norm,
+}
+
+#[derive(Debug)]
+pub(crate) struct Embeddings {
+    pub(crate) words: Table,
+    pub(crate) positions: Option<Vec<f32>>,
+    pub(crate) types: Option<Vec<f32>>,
+    pub(crate) projection: Option<Weight>,
+    pub(crate) norm: Norm,
+}
+
+/// Everything that forward passes share and never change.
+#[derive(Debug)]
+pub(crate) struct Weights<M> {
+    pub(crate) geometry: Geometry,
+    /// `hidden` in whole panels: the stride of all states.
+    pub(crate) width: usize,
+    /// The feed-forward pair's inner width in whole panels.
+    pub(crate) inner: usize,
+    pub(crate) embeddings: Embeddings,
+    pub(crate) layers: Vec<Layer>,
+    pub(crate) pooler: Option<Weight>,
+    mode: PhantomData<M>,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self::Single(Vec::new())
+    }
+}
+
+impl Table {
+    /// Adds `numbers` at the end, rounded where the table is of halves.
+    pub fn extend(&mut self, numbers: &[f32]) {
+        match self {
+            Self::Single(table) => table.extend_from_slice(numbers),
+            Self::Brain(table) => table.extend(numbers.iter().map(|number| Bf16::from_f32(*number).0)),
+        }
+    }
+}
+
+impl<M: Mode> Weights<M> {
+    pub(crate) fn new(geometry: Geometry, arrays: EmbeddingArrays, pooler: Option<&Dense>) -> Self {
+        let EmbeddingArrays { words, positions, types, projection, norm } = arrays;
+        let zeros = vec![0f32; geometry.hidden];
+        let embeddings = Embeddings {
+            words,
+            positions,
+            types,
+            projection: projection.map(|weight| Weight::pack::<Single>(&weight, &zeros)),
+            norm: normalisation(&norm, geometry.epsilon),
+        };
+        Self {
+            geometry,
+            width: geometry.hidden.next_multiple_of(PANEL),
+            inner: 0,
+            embeddings,
+            layers: Vec::new(),
+            pooler: pooler.map(|dense| Weight::pack::<Single>(&dense.weight, &dense.bias)),
+            mode: PhantomData,
+        }
+    }
+
+    /// Adds the next layer.
+    pub(crate) fn push(&mut self, arrays: &LayerArrays) {
+        let Geometry { hidden, heads, slots, epsilon, .. } = self.geometry;
+        let size = hidden / heads;
+        let part = |table: &[f32], slot: usize, head: usize| table[slot * hidden + head * size..][..size].to_vec();
+        let positions = |head: usize| Positions {
+            keys: arrays
+                .position_keys
+                .as_ref()
+                .map(|table| packed_blocks::<M>(slots, size, |column| part(table, slots - 1 - column, head))),
+            queries: arrays
+                .position_queries
+                .as_ref()
+                .map(|table| packed_blocks::<M>(slots, size, |column| part(table, column, head))),
+        };
+        self.inner = arrays.intermediate.bias.len().next_multiple_of(PANEL);
+        self.layers.push(Layer {
+            query: packed::<M>(&arrays.query),
+            key_value: packed::<M>(&side_by_side(&arrays.key, &arrays.value, self.width)),
+            positions: (0..heads).map(positions).collect(),
+            attention_output: packed::<M>(&arrays.attention_output),
+            attention_norm: normalisation(&arrays.attention_norm, epsilon),
+            intermediate: packed::<M>(&arrays.intermediate),
+            output: packed::<M>(&arrays.output),
+            output_norm: normalisation(&arrays.output_norm, epsilon),
+        });
+    }
+}
+
+fn packed<M: Mode>(dense: &Dense) -> Weight {
+    Weight::pack::<M::Linear>(&dense.weight, &dense.bias)
+}
+
+fn packed_blocks<M: Mode>(count: usize, inputs: usize, column: impl Fn(usize) -> Vec<f32>) -> Blocks {
+    Blocks::pack::<<M::Number as Attended>::Product>(count, inputs, column)
+}
+
+fn normalisation(scaling: &Scaling, epsilon: f32) -> Norm {
+    Norm::new(&scaling.weight, &scaling.bias, epsilon)
+}
+
+/// One layer with the outputs of `left`, zeros up to `width`, and the outputs of `right`.
+fn side_by_side(left: &Dense, right: &Dense, width: usize) -> Dense {
+    let inputs = left.weight.len() / left.bias.len().max(1);
+    let mut both = left.clone();
+    both.weight.resize(width * inputs, 0.0);
+    both.bias.resize(width, 0.0);
+    both.weight.extend_from_slice(&right.weight);
+    both.bias.extend_from_slice(&right.bias);
+    both
+}
