@@ -25,6 +25,7 @@ mod measured;
 mod health;
 mod metrics;
 mod serve;
+pub mod comparison;
 
 pub use measured::device_kind;
 pub use serve::{Ended, Parts, ServeError, Settings, serve};
