@@ -2,8 +2,10 @@
 PORT ?= 50051
 HEADWATER_ADDR ?= http://127.0.0.1:$(PORT)
 export HEADWATER_ADDR
+# Labelled rows, one file a task; where the folder is absent random texts are asked.
+ROWS ?= ../shared/data/validation
 
-.PHONY: help setup prerequisites libtorch build run test lint bench parity
+.PHONY: help setup prerequisites libtorch build run test lint bench accuracy parity
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -20,6 +22,9 @@ lint: setup ## format, clippy, documentation, contract and dependency rules
 
 bench: build ## latency, rows per second and padding waste of the starter encoder, by length
 	target/release/headwater-server bench --bundle registry/starter $(ARGS)
+
+accuracy: build ## what bf16 changes of the starter's answers in fp32 (ROWS=DIR, ARGS="--dtypes bf16 --record")
+	target/release/headwater-server accuracy --bundle registry/starter $(addprefix --data ,$(wildcard $(ROWS))) $(ARGS)
 
 parity: build ## tokenizer and full-size encoder against a live `transformers` (makes .venv)
 	@sh deploy/parity.sh $(ARGS)

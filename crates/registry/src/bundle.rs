@@ -3,6 +3,7 @@
 //! ```text
 //! encoder/config.json  encoder/model.safetensors  encoder/tokenizer.json  [encoder/tokenizer_config.json]
 //! heads/<task>/head.toml  heads/<task>/weights.safetensors        a `/` in a task name is a folder within a folder
+//! [accuracy.toml]                                                   what reduced modes change, see `accuracy`
 //! ```
 //! The encoder's digest is the SHA-256 over, for each of `config.json`, `model.safetensors` and `tokenizer.json` in
 //! this order: the file's name, a newline, the hexadecimal SHA-256 of its bytes, a newline.
@@ -66,6 +67,12 @@ impl Bundle {
         }
         heads.sort();
         Ok(Self { dir: dir.to_owned(), heads })
+    }
+
+    /// The bundle's own folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// The folder of the encoder and its tokenizer.

@@ -16,6 +16,7 @@ pub mod weights;
 mod head_folder;
 mod bundle;
 mod bundle_writer;
+mod accuracy;
 mod change;
 mod plan;
 mod draft;
@@ -45,6 +46,7 @@ mod memory_store;
 #[cfg(test)]
 mod testing;
 
+pub use accuracy::{ACCURACY_FILE, Accuracy, MeasuredMode};
 pub use boot::BootReport;
 pub use bundle::{Bundle, encoder_digest};
 pub use bundle_writer::{BundleWriter, EncoderFile};

@@ -52,7 +52,7 @@ impl Bench {
         let scratch = tempfile::tempdir()?;
         let bundle = match (&self.bundle, self.preset) {
             (Some(bundle), _) => bundle.clone(),
-            (None, preset) => crate::synth::bundle(scratch.path(), preset.unwrap_or_default())?,
+            (None, preset) => crate::synth::bundle(scratch.path(), preset.unwrap_or_default(), 1)?,
         };
         let encoder_dir = Bundle::open(&bundle)?.encoder_dir();
         let options = LoadOptions {

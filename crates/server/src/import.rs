@@ -173,7 +173,7 @@ fn installs(folder: &Path) -> Result<Vec<Install>, Failure> {
 }
 
 /// The widths that the bundle's `config.json` gives; the import has checked the file already.
-fn widths(bundle: &Bundle) -> Result<EncoderWidths, Failure> {
+pub(crate) fn widths(bundle: &Bundle) -> Result<EncoderWidths, Failure> {
     let config = fs::read(bundle.encoder_dir().join("config.json"))?;
     let config: serde_json::Value = serde_json::from_slice(&config)?;
     let size =

@@ -21,8 +21,11 @@ mod status;
 mod registry_status;
 mod changes;
 mod boot;
+mod measured;
 mod health;
 mod metrics;
 mod serve;
+pub mod comparison;
 
+pub use measured::device_kind;
 pub use serve::{Ended, Parts, ServeError, Settings, serve};

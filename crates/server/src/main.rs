@@ -1,4 +1,4 @@
-//! `headwater-server`: serve, import, synth, bench, and the registry's tools.
+//! `headwater-server`: serve, import, synth, bench, accuracy, and the registry's tools.
 
 mod config;
 mod run;
@@ -6,6 +6,7 @@ mod import;
 mod synth;
 mod registry_tool;
 mod bench;
+mod accuracy;
 mod native_settings;
 mod telemetry;
 
@@ -28,6 +29,7 @@ enum Command {
     Synth(synth::Synth),
     Registry(registry_tool::RegistryTool),
     Bench(bench::Bench),
+    Accuracy(accuracy::MeasureAccuracy),
     /// Print the digest of a bundle's encoder
     EncoderDigest(config::DigestOf),
 }
@@ -38,7 +40,7 @@ fn main() -> ExitCode {
     }
     let arguments = Arguments::parse();
     telemetry::start();
-    if let Command::Serve(_) | Command::Bench(_) = arguments.command
+    if let Command::Serve(_) | Command::Bench(_) | Command::Accuracy(_) = arguments.command
         && let Some(error) = native_settings::settle()
     {
         tracing::warn!(%error, "libtorch runs with its own settings");
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Command::Synth(options) => options.run(),
         Command::Registry(options) => options.run(),
         Command::Bench(options) => options.run(),
+        Command::Accuracy(options) => options.run(),
         Command::EncoderDigest(options) => options.run().map(|digest| telemetry::say(&digest.to_string())),
     };
     match done {

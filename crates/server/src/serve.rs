@@ -26,6 +26,7 @@ use crate::edge::Edge;
 use crate::heads::Heads;
 use crate::health::Health;
 use crate::listener;
+use crate::measured;
 use crate::metrics::Metrics;
 use crate::serving::{Phase, Serving};
 use crate::tenants::Tenants;
@@ -134,9 +135,13 @@ pub async fn serve(
     let mut shutdown = pin!(shutdown);
     let life = async {
         ready(worker_state.clone()).await?;
-        let widths = engine.info().map(|info| EncoderWidths { hidden: info.hidden, embedding: info.embedding });
-        let widths = widths.ok_or_else(|| ServeError::WorkerDown("the model said nothing of itself".to_owned()))?;
-        let publish = move |writer: &mut Writer| publish_all(writer, bundle.as_ref(), widths);
+        let info = engine.info().cloned();
+        let info = info.ok_or_else(|| ServeError::WorkerDown("the model said nothing of itself".to_owned()))?;
+        let publish = move |writer: &mut Writer| {
+            measured::tell(bundle.as_ref(), &info);
+            let widths = EncoderWidths { hidden: info.hidden, embedding: info.embedding };
+            publish_all(writer, bundle.as_ref(), widths)
+        };
         changes.run(publish).await.map_err(|_| ServeError::WriterLost)??;
         phase.send_replace(Phase::Open);
         tokio::select! {

@@ -77,10 +77,14 @@ impl Synth {
     }
 }
 
-/// A bundle of random weights in `scratch`, with one task.
-pub(crate) fn bundle(scratch: &Path, preset: PresetName) -> Result<PathBuf, Box<dyn Error + Send + Sync>> {
+/// A bundle of random weights in `scratch`, with as many tasks and the model's own classifier.
+pub(crate) fn bundle(
+    scratch: &Path,
+    preset: PresetName,
+    n_tasks: usize,
+) -> Result<PathBuf, Box<dyn Error + Send + Sync>> {
     let folder = scratch.join("checkpoint");
-    let options = SynthOptions { preset: preset.0, n_tasks: 1, layout: Layout::OneFile, seed: BENCH_SEED, folder };
+    let options = SynthOptions { preset: preset.0, n_tasks, layout: Layout::OneFile, seed: BENCH_SEED, folder };
     let made = synth(&options)?;
     let bundle = scratch.join("bundle");
     checkpoint::import(&ImportOptions {
