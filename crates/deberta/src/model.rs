@@ -38,7 +38,6 @@ pub struct LoadOptions {
 pub struct Deberta {
     info: ModelInfo,
     token_types: usize,
-    heads: usize,
     embeddings: Embeddings,
     encoder: Encoder,
     pooler: Option<Pooler>,
@@ -75,7 +74,6 @@ pub fn load(encoder_dir: &Path, options: LoadOptions) -> Result<Deberta, LoadErr
     Ok(Deberta {
         info,
         token_types: unsigned(config.token_types),
-        heads: unsigned(config.heads),
         embeddings,
         encoder,
         pooler,
@@ -121,7 +119,7 @@ struct States {
 impl Deberta {
     fn states(&mut self, rows: &[Row]) -> Result<States, TchError> {
         let lengths: Vec<usize> = rows.iter().map(|row| row.tokens.len()).collect();
-        let packing = Packing::new(&lengths, self.heads);
+        let packing = self.encoder.pack(&lengths);
         let input = self.embeddings.forward(rows, &packing)?;
         let hidden = self.encoder.forward(&input, &packing, rows.iter().any(reads_tokens))?;
         let first = hidden.first.f_to_kind(Kind::Float)?;

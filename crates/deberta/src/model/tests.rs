@@ -1,5 +1,8 @@
 //! What the model owes the engine, on a tiny random encoder. Its numbers are held to the reference elsewhere.
 
+mod gpu;
+mod padding;
+
 use std::sync::Arc;
 
 use engine::{Head, HeadKind, HeadParts, Tokens};
@@ -26,8 +29,10 @@ fn tensors(with_pooler: bool) -> Vec<(String, Vec<usize>)> {
         ("deberta.embeddings.position_embeddings.weight".to_owned(), vec![POSITIONS, HIDDEN]),
         ("deberta.embeddings.token_type_embeddings.weight".to_owned(), vec![2, HIDDEN]),
         ("deberta.encoder.rel_embeddings.weight".to_owned(), vec![16, HIDDEN]),
+        ("deberta.encoder.conv.conv.weight".to_owned(), vec![HIDDEN, HIDDEN, 3]),
+        ("deberta.encoder.conv.conv.bias".to_owned(), vec![HIDDEN]),
     ];
-    let mut norms = vec!["deberta.embeddings".to_owned(), "deberta.encoder".to_owned()];
+    let mut norms = ["deberta.embeddings", "deberta.encoder", "deberta.encoder.conv"].map(str::to_owned).to_vec();
     for layer in 0..2 {
         let layer = format!("deberta.encoder.layer.{layer}");
         for part in ["self.query_proj", "self.key_proj", "self.value_proj", "output.dense"] {
@@ -51,11 +56,16 @@ fn tensors(with_pooler: bool) -> Vec<(String, Vec<usize>)> {
 }
 
 fn load_random(precision: Precision, with_pooler: bool) -> Deberta {
+    load_random_on(Device::Cpu, precision, with_pooler)
+}
+
+fn load_random_on(device: Device, precision: Precision, with_pooler: bool) -> Deberta {
     let folder = tempfile::tempdir().unwrap();
     let config = json!({"vocab_size": VOCABULARY, "hidden_size": HIDDEN, "num_hidden_layers": 2,
         "num_attention_heads": 2, "intermediate_size": 2 * HIDDEN, "max_position_embeddings": POSITIONS,
         "relative_attention": true, "position_buckets": 8, "pos_att_type": "c2p|p2c", "share_att_key": true,
-        "norm_rel_ebd": "layer_norm", "position_biased_input": true, "type_vocab_size": 2});
+        "norm_rel_ebd": "layer_norm", "position_biased_input": true, "type_vocab_size": 2,
+        "conv_kernel_size": 3, "conv_act": "gelu"});
     std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
     let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = tensors(with_pooler)
         .into_iter()
@@ -69,7 +79,7 @@ fn load_random(precision: Precision, with_pooler: bool) -> Deberta {
         .iter()
         .map(|(name, shape, data)| (name.clone(), TensorView::new(Dtype::F32, shape.clone(), data).unwrap()));
     serialize_to_file(views, None, &folder.path().join("model.safetensors")).unwrap();
-    let options = LoadOptions { encoder_digest: "sha256:00".to_owned(), device: Device::Cpu, precision, threads: 1 };
+    let options = LoadOptions { encoder_digest: "sha256:00".to_owned(), device, precision, threads: 1 };
     load(folder.path(), options).unwrap()
 }
 
