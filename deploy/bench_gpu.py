@@ -41,7 +41,7 @@ class Run:
         self.shapes = [(1, 16), (4, 32)] if smoke else [(1, 16), (1, 128), (32, 128), (32, 512)]
         self.parity_lengths = [1, 2, 16, 17, 40] if smoke else [1, 2, 3, 16, 17, 64, 128, 129, 130, 256, 300, 511, 512]
         self.rough = [] if smoke else ["fp16", "bf16"]
-        self.peers = [EAGER] if smoke else [EAGER, "flashdeberta", "disentangled", PACKED]
+        self.peers = [EAGER] if smoke else [EAGER, "eager-graphed", "flashdeberta", "disentangled", PACKED]
         self.batches, self.longest = (2, 40) if smoke else (8, 200)
         self.rounds = 5 if smoke else 30
         # (shape, peer): how many times faster than the peer.
