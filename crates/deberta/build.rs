@@ -17,7 +17,10 @@ fn main() {
         println!("cargo::error=torch-sys does not say where libtorch is");
         return;
     };
-    let include = lib.with_file_name("include");
+    let libtorch = lib.parent().unwrap_or(&lib);
+    // `.libtorch` keeps its name when it comes to mean another folder.
+    println!("cargo::rerun-if-changed={}.choice", libtorch.display());
+    let include = libtorch.join("include");
     let mut build = cc::Build::new();
     build.cpp(true).std("c++17").define("_GLIBCXX_USE_CXX11_ABI", "1").files(PLAIN);
     build.flag("-isystem").flag(include.display().to_string());
@@ -33,6 +36,7 @@ fn main() {
     build.compile("headwater_shim");
     println!("cargo::rustc-link-arg=-Wl,-rpath,{}", lib.display());
     if has_cuda(&lib) {
+        println!("cargo::rustc-link-lib=torch_cuda");
         println!("cargo::rustc-link-lib=c10_cuda");
         // Devices register when this library loads, and no symbol of it may be named: the linker would drop it.
         println!("cargo::rustc-link-arg=-Wl,--push-state,--no-as-needed,-ltorch_cuda,--pop-state");

@@ -23,7 +23,9 @@ impl Device {
         let Self::Cuda(index) = self else { return Ok(tch::Device::Cpu) };
         let unavailable = |reason: String| LoadError::Unavailable { wanted: self.to_string(), reason };
         if !tch::Cuda::is_available() {
-            return Err(unavailable("this libtorch sees no GPU; set HEADWATER_LIBTORCH to a PyTorch with CUDA".into()));
+            let reason =
+                "this libtorch sees no GPU; it takes NVIDIA's driver, and HEADWATER_LIBTORCH at a PyTorch with CUDA";
+            return Err(unavailable(reason.to_owned()));
         }
         let devices = tch::Cuda::device_count();
         if i64::try_from(index).map_or(true, |index| index >= devices) {
