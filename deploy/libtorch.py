@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -132,12 +133,21 @@ def choose(folder):
         return
     if LINK.is_dir() and not LINK.is_symlink():
         raise DownloadError(f"{LINK} is a folder that this script did not make: move it away")
+    changed = LINK.is_symlink() and LINK.resolve() != folder
     beside = ROOT / ".libtorch.new"
     beside.unlink(missing_ok=True)
     beside.symlink_to(folder.name if folder == CPU else folder)
     beside.replace(LINK)
     CHOICE.write_text(f"{folder}\n")
+    if changed:
+        forget_bindings()
     print(f"libtorch: {LINK} is {folder}")
+
+
+def forget_bindings():
+    """Has cargo build the bindings anew: they remember which libraries they found, and see no change of the link."""
+    for profile in ([], ["--release"]):
+        subprocess.run(["cargo", "clean", "--quiet", "-p", "torch-sys", *profile], cwd=ROOT, check=False)
 
 
 if __name__ == "__main__":

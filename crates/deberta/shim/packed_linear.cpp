@@ -1,46 +1,22 @@
 // Doors to the linear layers of oneDNN with a weight packed once, which libtorch registers outside its public
-// operators. No logic lives here: each door fills the operator's stack, calls it, and turns every exception into a
-// code and a message, because none may cross into Rust. A tensor is written only on success.
+// operators. No logic lives here: each door fills the operator's stack and calls it. A tensor is written only on
+// success.
+
+#include "guard.h"
 
 #include <ATen/core/Tensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/ivalue.h>
 #include <ATen/core/stack.h>
-#include <c10/util/Exception.h>
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
-#include <exception>
 #include <optional>
 #include <utility>
 
 namespace {
 
-void say(const char* text, char* message, std::size_t room) noexcept {
-    if (room == 0) {
-        return;
-    }
-    const std::size_t length = std::min(std::strlen(text), room - 1);
-    std::memcpy(message, text, length);
-    message[length] = '\0';
-}
-
-template <class Work>
-int guarded(char* message, std::size_t room, Work work) noexcept {
-    try {
-        work();
-        return 0;
-    } catch (const c10::Error& error) {
-        say(error.what_without_backtrace(), message, room);
-    } catch (const std::exception& error) {
-        say(error.what(), message, room);
-    } catch (...) {
-        say("an exception of an unknown type", message, room);
-    }
-    return 1;
-}
+using headwater::guarded;
 
 // The boxed call checks no arity and fills in no defaults: a short stack would be read beyond its end.
 at::Tensor call(const char* name, const char* overload, torch::jit::Stack stack) {

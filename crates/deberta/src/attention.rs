@@ -3,10 +3,14 @@
 use tch::{TchError, Tensor};
 
 use crate::error::LoadError;
+use crate::layout::Layout;
 use crate::linear::Linear;
 use crate::loading::Loading;
 use crate::packing::{Group, Packing};
 use crate::relative_position::{Diagonals, PositionTables, Shape};
+
+/// The fused attention of GPUs takes heads whose size is a multiple of this, in every element type.
+const ALIGNED_HEAD: i64 = 8;
 
 /// The attention of one layer up to the mixed values; its output projection belongs to the layer.
 #[derive(Debug)]
@@ -74,41 +78,42 @@ impl Attention {
     }
 
     /// Every token's mixed values: `[tokens, hidden]` to `[tokens, hidden]`; spare rows hold anything.
-    pub(crate) fn forward(&self, input: &Tensor, packing: &Packing, reach: i64) -> Result<Tensor, TchError> {
+    pub(crate) fn forward(&self, input: &Tensor, layout: &Layout) -> Result<Tensor, TchError> {
         let projected = self.queries_keys_values.forward(input)?; // [tokens, 3 * hidden]
-        let mixed = packing.groups.iter().map(|group| self.mix(&projected, *group, reach));
+        let mixed = layout.groups.iter().map(|group| self.mix(&projected, *group, layout));
         Packing::join(mixed.collect::<Result<_, _>>()?, input)
     }
 
     /// The mixed values of every row's first token only: `[tokens, hidden]` to `[rows, hidden]`.
-    pub(crate) fn forward_first(&self, input: &Tensor, packing: &Packing, reach: i64) -> Result<Tensor, TchError> {
+    pub(crate) fn forward_first(&self, input: &Tensor, layout: &Layout) -> Result<Tensor, TchError> {
         let projected = self.queries_keys_values.forward(input)?; // [tokens, 3 * hidden]
-        let mixed = packing.groups.iter().map(|group| self.mix_first(&projected, *group, reach));
+        let mixed = layout.groups.iter().map(|group| self.mix_first(&projected, *group, layout));
         let mixed: Vec<Tensor> = mixed.collect::<Result<_, _>>()?;
         Tensor::f_cat(&mixed, 0)
     }
 
-    fn mix(&self, projected: &Tensor, group: Group, reach: i64) -> Result<Tensor, TchError> {
-        let projected = group.of(projected)?;
-        let [queries, keys, values] = self.by_row(&projected, group)?;
+    fn mix(&self, projected: &Tensor, group: Group, layout: &Layout) -> Result<Tensor, TchError> {
+        let [queries, keys, values] = self.by_row(&group.of(projected)?, group)?;
         let scores = match &self.positions {
             Some(positions) => {
                 let (queries, keys) = (queries.f_transpose(0, 1)?, keys.f_transpose(0, 1)?);
-                positions.scores(&queries, &keys, self.shape(group, reach))?
+                positions.scores(&queries, &keys, self.shape(group, layout))?
             }
             None => None,
         };
-        self.attend(&queries, &keys, &values, scores)
+        let bias = self.masked(scores, group, group.length, layout)?;
+        self.attend(&queries, &keys, &values, bias)
     }
 
-    fn mix_first(&self, projected: &Tensor, group: Group, reach: i64) -> Result<Tensor, TchError> {
+    fn mix_first(&self, projected: &Tensor, group: Group, layout: &Layout) -> Result<Tensor, TchError> {
         let [queries, keys, values] = self.by_row(&group.of(projected)?, group)?;
         let queries = queries.f_narrow(2, 0, 1)?; // [rows, heads, 1, head_size]
         let scores = match &self.positions {
-            Some(positions) => positions.first_scores(&queries, &keys, self.shape(group, reach))?,
+            Some(positions) => positions.first_scores(&queries, &keys, self.shape(group, layout))?,
             None => None,
         };
-        self.attend(&queries, &keys, &values, scores)
+        let bias = self.masked(scores, group, 1, layout)?;
+        self.attend(&queries, &keys, &values, bias)
     }
 
     /// Queries, keys and values of one group, each `[rows, heads, length, head_size]`: views, not copies.
@@ -118,19 +123,43 @@ impl Attention {
         Ok([part(0)?, part(1)?, part(2)?])
     }
 
-    /// Softmax over content plus position scores, times the values: `[rows * queries, hidden]`.
+    /// `scores`, `[rows, heads, queries, length]`, with the padding of the group's rows out of sight.
+    fn masked(
+        &self,
+        scores: Option<Tensor>,
+        group: Group,
+        queries: i64,
+        layout: &Layout,
+    ) -> Result<Option<Tensor>, TchError> {
+        let Some(padding) = layout.padding_of(group)? else { return Ok(scores) };
+        match scores {
+            Some(mut scores) => scores.f_add_(&padding).map(Some),
+            None => padding.f_expand([group.rows, self.heads, queries, group.length], false).map(Some),
+        }
+    }
+
+    /// Softmax over content scores plus `bias`, times the values: `[rows * queries, hidden]`.
     fn attend(
         &self,
         queries: &Tensor,
         keys: &Tensor,
         values: &Tensor,
-        scores: Option<Tensor>,
+        bias: Option<Tensor>,
     ) -> Result<Tensor, TchError> {
-        let mixed = Tensor::f_scaled_dot_product_attention(queries, keys, values, scores, 0.0, false, 1.0, false)?;
+        let mixed = if queries.device() != tch::Device::Cpu && self.head_size % ALIGNED_HEAD == 0 {
+            // By name, because libtorch would choose cuDNN, which plans anew for every shape. This one reads the bias where
+            // it lies if its strides are multiples of 16: lengths on a GPU are.
+            let (mixed, ..) = Tensor::f_internal_scaled_dot_product_efficient_attention(
+                queries, keys, values, bias, false, 0.0, false, 1.0,
+            )?;
+            mixed
+        } else {
+            Tensor::f_scaled_dot_product_attention(queries, keys, values, bias, 0.0, false, 1.0, false)?
+        };
         mixed.f_permute([0, 2, 1, 3])?.f_reshape([-1, self.heads * self.head_size])
     }
 
-    fn shape(&self, group: Group, reach: i64) -> Shape {
-        Shape { rows: group.rows, heads: self.heads, length: group.length, reach }
+    fn shape(&self, group: Group, layout: &Layout) -> Shape {
+        Shape { rows: group.rows, heads: self.heads, length: group.length, reach: layout.reach }
     }
 }

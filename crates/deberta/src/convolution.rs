@@ -5,6 +5,7 @@ use tch::{Kind, TchError, Tensor};
 use crate::activation::Activation;
 use crate::config::Convolution;
 use crate::error::LoadError;
+use crate::layout::Layout;
 use crate::linear::{LayerNorm, Linear};
 use crate::loading::Loading;
 use crate::packing::Packing;
@@ -45,10 +46,13 @@ impl ConvolutionLayer {
 
     /// `output` of the first layer with the convolution of its `input` added; all `[tokens, hidden]`, with spare rows at
     /// the end.
-    pub(crate) fn forward(&self, input: &Tensor, output: &Tensor, packing: &Packing) -> Result<Tensor, TchError> {
+    pub(crate) fn forward(&self, input: &Tensor, output: &Tensor, layout: &Layout) -> Result<Tensor, TchError> {
         let margin = (self.kernel - 1) / 2;
-        let mut parts = Vec::with_capacity(packing.groups.len());
-        for group in &packing.groups {
+        // Beyond its last token a row is zero, as if it stood alone.
+        let silenced = layout.silenced(input)?;
+        let input = silenced.as_ref().unwrap_or(input);
+        let mut parts = Vec::with_capacity(layout.groups.len());
+        for group in &layout.groups {
             let (rows, length, hidden) = (group.rows, group.length, self.hidden);
             let by_row = group.of(input)?.f_view([rows, length, hidden])?;
             let padded = by_row.f_constant_pad_nd([0, 0, margin, margin])?; // [rows, length + 2 * margin, hidden]

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::error::LoadError;
+use crate::shim;
 
 /// A place that holds tensors and computes with them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -16,16 +17,23 @@ pub enum Device {
 }
 
 impl Device {
-    /// libtorch's name for the device, once it is known to exist.
+    /// libtorch's name for the device, once it is known to exist. A GPU becomes this thread's own: what the thread
+    /// launches goes there, on a stream beside the default one, because that one cannot be recorded.
     pub(crate) fn open(self) -> Result<tch::Device, LoadError> {
         let Self::Cuda(index) = self else { return Ok(tch::Device::Cpu) };
         let unavailable = |reason: String| LoadError::Unavailable { wanted: self.to_string(), reason };
         if !tch::Cuda::is_available() {
-            return Err(unavailable("this libtorch sees no GPU; set HEADWATER_LIBTORCH to a PyTorch with CUDA".into()));
+            let reason =
+                "this libtorch sees no GPU; it takes NVIDIA's driver, and HEADWATER_LIBTORCH at a PyTorch with CUDA";
+            return Err(unavailable(reason.to_owned()));
         }
         let devices = tch::Cuda::device_count();
         if i64::try_from(index).map_or(true, |index| index >= devices) {
             return Err(unavailable(format!("there are {devices} GPUs, counted from 0")));
+        }
+        shim::forbid_rounding()?;
+        if let Err(reason) = shim::take_stream(index) {
+            tracing::warn!(%reason, "batches run without CUDA graphs");
         }
         Ok(tch::Device::Cuda(index))
     }

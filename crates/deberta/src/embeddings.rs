@@ -54,22 +54,18 @@ impl Embeddings {
         Ok(Self { words, positions, types, projection, norm, embedding, placement })
     }
 
-    /// The input of the first layer, `[tokens, hidden]`, for checked rows. Spare rows at the end hold token 0.
+    /// The input of the first layer, `[tokens, hidden]`, for checked rows. Padding and spare rows hold token 0.
     pub(crate) fn forward(&self, rows: &[Row], packing: &Packing) -> Result<Tensor, TchError> {
-        let packed = || packing.order.iter().map(|row| &rows[*row]);
-        let ids = packed().flat_map(|row| row.tokens.ids.iter().copied());
-        let mut sum = self.rows_of(&self.words, ids, packing)?; // [tokens, embedding]
+        let ids = packing.lay_out(0, |row| rows[row].tokens.ids.iter().copied().map(i64::from));
+        let mut sum = self.rows_of(&self.words, &ids)?; // [tokens, embedding]
         self.add_task_embeddings(&mut sum, rows, packing)?;
         if let Some(positions) = &self.positions {
-            let position_ids = packed().flat_map(|row| (0u32..).take(row.tokens.len()));
-            sum = sum.f_add(&self.rows_of(positions, position_ids, packing)?)?;
+            let position_ids = packing.lay_out(0, |row| (0i64..).take(rows[row].tokens.len()));
+            sum = sum.f_add(&self.rows_of(positions, &position_ids)?)?;
         }
         if let Some(types) = &self.types {
-            let type_ids = packed().flat_map(|row| {
-                let given = row.tokens.type_ids.iter().copied();
-                given.chain(std::iter::repeat(0)).take(row.tokens.len())
-            });
-            sum = sum.f_add(&self.rows_of(types, type_ids, packing)?)?;
+            let type_ids = packing.lay_out(0, |row| rows[row].tokens.type_ids.iter().copied().map(i64::from));
+            sum = sum.f_add(&self.rows_of(types, &type_ids)?)?;
         }
         if let Some(projection) = &self.projection {
             sum = sum.f_linear(projection, None::<Tensor>)?; // [tokens, hidden]
@@ -77,15 +73,8 @@ impl Embeddings {
         self.norm.forward(&sum)?.f_to_kind(self.placement.kind)
     }
 
-    fn rows_of(
-        &self,
-        table: &Tensor,
-        indices: impl Iterator<Item = u32>,
-        packing: &Packing,
-    ) -> Result<Tensor, TchError> {
-        let mut indices: Vec<i64> = indices.map(i64::from).collect();
-        indices.resize(usize::try_from(packing.padded_tokens).unwrap_or_default(), 0);
-        let indices = Tensor::f_from_slice(&indices)?.f_to_device(self.placement.device)?;
+    fn rows_of(&self, table: &Tensor, indices: &[i64]) -> Result<Tensor, TchError> {
+        let indices = self.placement.copy_of(indices)?;
         table.f_index_select(0, &indices)?.f_to_kind(Kind::Float)
     }
 
@@ -103,8 +92,8 @@ impl Embeddings {
         if tokens.is_empty() {
             return Ok(());
         }
-        let tokens = Tensor::f_from_slice(&tokens)?.f_to_device(self.placement.device)?;
-        let values = Tensor::f_from_slice(&values)?.f_to_device(self.placement.device)?;
+        let tokens = self.placement.copy_of(&tokens)?;
+        let values = self.placement.copy_of(&values)?;
         let values = values.f_view([-1, self.embedding])?; // [rows with one, embedding]
         sum.f_index_add_(0, &tokens, &values).map(drop)
     }

@@ -1,24 +1,34 @@
-//! The stack of layers over one set of relative embeddings.
+//! The stack of layers over one set of relative embeddings, and how batches are laid out for it.
 
 use tch::{TchError, Tensor};
 
 use crate::config::Config;
 use crate::convolution::ConvolutionLayer;
 use crate::error::LoadError;
+use crate::graphs::{Bucket, Graphs};
 use crate::layer::Layer;
+use crate::layout::Layout;
 use crate::loading::Loading;
-use crate::packing::Packing;
+use crate::packing::{Granularity, Packing};
+use crate::precision::Placement;
 use crate::relative_position::Diagonals;
 use crate::weights::Weights;
 
 /// The layers, and how far their position tables reach.
 #[derive(Debug)]
 pub(crate) struct Encoder {
+    stack: Stack,
+    diagonals: Option<Diagonals>,
+    graphs: Option<Graphs>,
+    pub(crate) granularity: Granularity,
+    config: Config,
+    placement: Placement,
+}
+
+#[derive(Debug)]
+struct Stack {
     layers: Vec<Layer>,
     convolution: Option<ConvolutionLayer>,
-    diagonals: Option<Diagonals>,
-    config: Config,
-    device: tch::Device,
 }
 
 /// The last layer's output.
@@ -32,11 +42,13 @@ pub(crate) struct Hidden {
 
 impl Encoder {
     pub(crate) fn load(loading: &mut Loading<'_>) -> Result<Self, LoadError> {
-        let config = loading.config;
+        let (config, placement) = (loading.config, loading.placement);
         let relative_rows = relative_rows(&mut loading.weights, config)?;
-        let device = loading.placement.device;
         let diagonals = match config.relative {
-            Some(relative) => Some(Diagonals::reaching(&relative, config.max_position_embeddings.min(512), device)?),
+            Some(relative) => {
+                let tokens = config.max_position_embeddings.min(512);
+                Some(Diagonals::reaching(&relative, tokens, placement.device)?)
+            }
             None => None,
         };
         let mut layers = Vec::new();
@@ -45,37 +57,37 @@ impl Encoder {
         }
         let convolution =
             config.convolution.map(|convolution| ConvolutionLayer::load(loading, convolution)).transpose()?;
-        Ok(Self { layers, convolution, diagonals, config: config.clone(), device })
+        Ok(Self {
+            stack: Stack { layers, convolution },
+            diagonals,
+            graphs: Graphs::open(placement.device),
+            granularity: Granularity::of(placement.device),
+            config: config.clone(),
+            placement,
+        })
+    }
+
+    /// Lays out rows of `lengths` tokens as this encoder is served best.
+    pub(crate) fn pack(&self, lengths: &[usize]) -> Packing {
+        let bucket = self.graphs.as_ref().and_then(|_| Bucket::holding(lengths));
+        match bucket {
+            Some(bucket) => Packing::in_bucket(lengths, bucket),
+            None => Packing::new(lengths, usize::try_from(self.config.heads).unwrap_or(1), self.granularity),
+        }
     }
 
     /// Runs the layers over `input`, `[tokens, hidden]`. Where only first tokens are read, the last layer computes
     /// nothing else.
     pub(crate) fn forward(&mut self, input: &Tensor, packing: &Packing, every: bool) -> Result<Hidden, TchError> {
         let reach = self.reach(packing.longest())?;
-        let first_tokens = Tensor::f_from_slice(&packing.first_tokens)?.f_to_device(self.device)?;
-        let Some((last, before)) = self.layers.split_last() else {
-            return Err(TchError::Shape("an encoder without layers".to_owned()));
-        };
-        let mut hidden = None;
-        for (index, layer) in before.iter().enumerate() {
-            let mut output = layer.forward(hidden.as_ref().unwrap_or(input), packing, reach)?;
-            if let Some(convolution) = self.convolution.as_ref().filter(|_| index == 0) {
-                output = convolution.forward(input, &output, packing)?;
+        let layout = Layout::new(packing, self.placement, reach)?;
+        let stack = &self.stack;
+        match (&mut self.graphs, packing.bucket) {
+            (Some(graphs), Some(bucket)) => {
+                graphs.run((bucket, every), input, layout, |input, layout| stack.forward(input, layout, every))
             }
-            hidden = Some(output);
+            _ => stack.forward(input, &layout, every),
         }
-        let hidden = hidden.as_ref().unwrap_or(input);
-        // With a single layer the convolution follows the last layer, and wants all of it.
-        let convolution_is_last = self.convolution.as_ref().filter(|_| before.is_empty());
-        if !every && convolution_is_last.is_none() {
-            let first = last.forward_first(hidden, &first_tokens, packing, reach)?;
-            return Ok(Hidden { first, every: None });
-        }
-        let mut every = last.forward(hidden, packing, reach)?;
-        if let Some(convolution) = convolution_is_last {
-            every = convolution.forward(input, &every, packing)?;
-        }
-        Ok(Hidden { first: every.f_index_select(0, &first_tokens)?, every: Some(every) })
     }
 
     /// How far the tables reach, after making them reach `longest`.
@@ -84,13 +96,40 @@ impl Encoder {
         if longest <= diagonals.reach {
             return Ok(diagonals.reach);
         }
-        let wider = Diagonals::reaching(&relative, longest, self.device)?;
-        for layer in &mut self.layers {
+        let wider = Diagonals::reaching(&relative, longest, self.placement.device)?;
+        for layer in &mut self.stack.layers {
             layer.extend(&wider)?;
         }
         let reach = wider.reach;
         self.diagonals = Some(wider);
         Ok(reach)
+    }
+}
+
+impl Stack {
+    fn forward(&self, input: &Tensor, layout: &Layout, every: bool) -> Result<Hidden, TchError> {
+        let Some((last, before)) = self.layers.split_last() else {
+            return Err(TchError::Shape("an encoder without layers".to_owned()));
+        };
+        let mut hidden = None;
+        for (index, layer) in before.iter().enumerate() {
+            let mut output = layer.forward(hidden.as_ref().unwrap_or(input), layout)?;
+            if let Some(convolution) = self.convolution.as_ref().filter(|_| index == 0) {
+                output = convolution.forward(input, &output, layout)?;
+            }
+            hidden = Some(output);
+        }
+        let hidden = hidden.as_ref().unwrap_or(input);
+        // With a single layer the convolution follows the last layer, and wants all of it.
+        let convolution_is_last = self.convolution.as_ref().filter(|_| before.is_empty());
+        if !every && convolution_is_last.is_none() {
+            return Ok(Hidden { first: last.forward_first(hidden, layout)?, every: None });
+        }
+        let mut every = last.forward(hidden, layout)?;
+        if let Some(convolution) = convolution_is_last {
+            every = convolution.forward(input, &every, layout)?;
+        }
+        Ok(Hidden { first: every.f_index_select(0, &layout.first_tokens)?, every: Some(every) })
     }
 }
 

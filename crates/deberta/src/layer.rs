@@ -5,9 +5,9 @@ use tch::{TchError, Tensor};
 use crate::activation::Activation;
 use crate::attention::Attention;
 use crate::error::LoadError;
+use crate::layout::Layout;
 use crate::linear::{LayerNorm, Linear};
 use crate::loading::Loading;
-use crate::packing::Packing;
 use crate::relative_position::Diagonals;
 
 /// A layer's weights.
@@ -49,21 +49,15 @@ impl Layer {
     }
 
     /// Every token: `[tokens, hidden]` to `[tokens, hidden]`.
-    pub(crate) fn forward(&self, input: &Tensor, packing: &Packing, reach: i64) -> Result<Tensor, TchError> {
-        let mixed = self.attention.forward(input, packing, reach)?;
+    pub(crate) fn forward(&self, input: &Tensor, layout: &Layout) -> Result<Tensor, TchError> {
+        let mixed = self.attention.forward(input, layout)?;
         self.feed_forward(&mixed, input)
     }
 
-    /// Every row's first token: `[tokens, hidden]` to `[rows, hidden]`. `first_tokens` are their places.
-    pub(crate) fn forward_first(
-        &self,
-        input: &Tensor,
-        first_tokens: &Tensor,
-        packing: &Packing,
-        reach: i64,
-    ) -> Result<Tensor, TchError> {
-        let first = input.f_index_select(0, first_tokens)?; // [rows, hidden]
-        let mixed = self.attention.forward_first(input, packing, reach)?;
+    /// Every row's first token: `[tokens, hidden]` to `[rows, hidden]`.
+    pub(crate) fn forward_first(&self, input: &Tensor, layout: &Layout) -> Result<Tensor, TchError> {
+        let first = input.f_index_select(0, &layout.first_tokens)?; // [rows, hidden]
+        let mixed = self.attention.forward_first(input, layout)?;
         self.feed_forward(&mixed, &first)
     }
 

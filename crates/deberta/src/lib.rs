@@ -1,7 +1,8 @@
 //! The DeBERTa v2 and v3 encoder on libtorch, and its tokenizer: the engine's `Model` and `Tokenizer`.
 //!
 //! A batch goes through `model`: `fit` checks the rows, `packing` lays them out, `embeddings` makes the input, `encoder`
-//! runs its `layer`s of `attention` and feed-forward, `pooler` reads the result.
+//! runs its `layer`s of `attention` and feed-forward, `pooler` reads the result. On a GPU `graphs` replays what the
+//! layers of a small batch launch.
 
 mod tokenizer;
 mod model;
@@ -9,8 +10,10 @@ mod fit;
 mod native;
 mod tensors;
 mod packing;
+mod layout;
 mod embeddings;
 mod encoder;
+mod graphs;
 mod layer;
 mod attention;
 mod relative_position;

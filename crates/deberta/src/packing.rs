@@ -1,15 +1,24 @@
-//! The unpadded layout: rows sorted by length and laid end to end, so that rows of one length lie together.
+//! The layout of a batch: rows sorted by length and laid end to end, so that rows of like length lie together.
 //!
-//! Linear layers do not care where a row ends; attention sees each group of equal rows as a plain view. No row is
-//! padded and there is no mask. Only the batch as a whole ends in a few spare rows, which nobody reads: oneDNN compiles
-//! and keeps a kernel for every count of rows it meets, so large counts are rounded up to few.
+//! Linear layers do not care where a row ends; attention sees each group of equal rows as a plain view. On processors no
+//! row is padded and there is no mask; on GPUs rows are padded up to few lengths (`granularity`), and only that padding is
+//! masked. On processors the batch as a whole ends in a few spare rows, which nobody reads: oneDNN compiles and keeps a
+//! kernel for every count of rows it meets, so large counts are rounded up to few.
+
+mod granularity;
 
 use std::ops::Range;
 
 use tch::{TchError, Tensor};
 
+pub(crate) use granularity::Granularity;
+
+use crate::graphs::Bucket;
+
 /// Position scores that one group's product may hold: 64 MiB in fp32. Longer or more rows are taken in several groups.
-const MAX_GROUP_SCORES: usize = 16 << 20;
+const MOST_SCORES_ON_A_PROCESSOR: usize = 16 << 20;
+/// The same where memory is not what counts: 512 MiB in fp16, so that 32 rows of 512 tokens are one group.
+const MOST_SCORES_ON_A_GPU: usize = 256 << 20;
 
 /// Where the rows of a batch lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,10 +27,14 @@ pub(crate) struct Packing {
     pub(crate) order: Vec<usize>,
     /// Runs of equal length, in packed order.
     pub(crate) groups: Vec<Group>,
-    /// The first token of each packed row.
+    /// The first token of each packed row, spare rows included.
     pub(crate) first_tokens: Vec<i64>,
     /// Rows of `[tokens, ..]`, spare ones included.
     pub(crate) padded_tokens: i64,
+    /// The bucket that the batch was filled up to.
+    pub(crate) bucket: Option<Bucket>,
+    /// Tokens of each packed row without its padding.
+    lengths: Vec<usize>,
 }
 
 /// Consecutive rows of one length.
@@ -30,7 +43,10 @@ pub(crate) struct Group {
     pub(crate) first_row: i64,
     pub(crate) first_token: i64,
     pub(crate) rows: i64,
+    /// Tokens of every row, padding included.
     pub(crate) length: i64,
+    /// Whether any row is shorter.
+    pub(crate) is_padded: bool,
 }
 
 impl Group {
@@ -46,28 +62,85 @@ impl Group {
 
 impl Packing {
     /// Lays out rows of `lengths` tokens for an encoder of `heads` attention heads.
-    pub(crate) fn new(lengths: &[usize], heads: usize) -> Self {
-        let mut order: Vec<usize> = (0..lengths.len()).collect();
-        order.sort_by_key(|row| lengths[*row]);
-        let mut groups = Vec::new();
+    pub(crate) fn new(lengths: &[usize], heads: usize, granularity: Granularity) -> Self {
+        let (order, sorted) = by_length(lengths);
+        let most_scores = match granularity {
+            Granularity::Exact => MOST_SCORES_ON_A_PROCESSOR,
+            Granularity::Tiles => MOST_SCORES_ON_A_GPU,
+        };
+        let mut groups: Vec<Group> = Vec::new();
         let mut first_tokens = Vec::with_capacity(order.len());
         let mut token = 0;
-        for (place, row) in order.iter().enumerate() {
-            let length = lengths[*row];
-            let most = (MAX_GROUP_SCORES / (heads * length * 2 * length).max(1)).max(1);
+        for (place, length) in granularity.lengths(&sorted).into_iter().enumerate() {
+            let most = (most_scores / (heads * length * 2 * length).max(1)).max(1);
+            let is_padded = sorted[place] < length;
             first_tokens.push(signed(token));
             match groups.last_mut() {
-                Some(Group { rows, length: same, .. }) if *same == signed(length) && *rows < signed(most) => *rows += 1,
+                Some(group) if group.length == signed(length) && group.rows < signed(most) => {
+                    group.rows += 1;
+                    group.is_padded |= is_padded;
+                }
                 _ => groups.push(Group {
                     first_row: signed(place),
                     first_token: signed(token),
                     rows: 1,
                     length: signed(length),
+                    is_padded,
                 }),
             }
             token += length;
         }
-        Self { order, groups, first_tokens, padded_tokens: padded(signed(token)) }
+        let padded_tokens = match granularity {
+            Granularity::Exact => padded(signed(token)),
+            Granularity::Tiles => signed(token),
+        };
+        Self { order, groups, first_tokens, padded_tokens, bucket: None, lengths: sorted }
+    }
+
+    /// Fills rows of `lengths` tokens up to `bucket`, which holds them: every such batch has the same shapes.
+    pub(crate) fn in_bucket(lengths: &[usize], bucket: Bucket) -> Self {
+        let (order, sorted) = by_length(lengths);
+        let (rows, length) = (signed(bucket.rows), signed(bucket.length));
+        let group = Group { first_row: 0, first_token: 0, rows, length, is_padded: true };
+        Self {
+            order,
+            groups: vec![group],
+            first_tokens: (0..rows).map(|row| row * length).collect(),
+            padded_tokens: rows * length,
+            bucket: Some(bucket),
+            lengths: sorted,
+        }
+    }
+
+    /// A value for every row of `[tokens, ..]`: those of each row (by its place in the caller's batch) in its place, and
+    /// `filler` where no row has a token.
+    pub(crate) fn lay_out<T: Copy, V: Iterator<Item = T>>(&self, filler: T, values: impl Fn(usize) -> V) -> Vec<T> {
+        let mut all = vec![filler; unsigned(self.padded_tokens)];
+        for (row, first_token) in self.order.iter().zip(&self.first_tokens) {
+            for (place, value) in all[unsigned(*first_token)..].iter_mut().zip(values(*row)) {
+                *place = value;
+            }
+        }
+        all
+    }
+
+    /// What attention adds to the scores of every key: 0 for a token, minus infinity for padding. Nothing where no row is
+    /// padded.
+    pub(crate) fn padding(&self) -> Option<Vec<f32>> {
+        if !self.groups.iter().any(|group| group.is_padded) {
+            return None;
+        }
+        let mut all = vec![0f32; unsigned(self.padded_tokens)];
+        for group in &self.groups {
+            // Spare rows have no tokens and keep all of theirs: a softmax over nothing would be no number.
+            let places = unsigned(group.first_row)..unsigned(group.first_row + group.rows);
+            for (length, first_token) in self.lengths.iter().zip(&self.first_tokens).take(places.end).skip(places.start)
+            {
+                let first_token = unsigned(*first_token);
+                all[first_token + length..first_token + unsigned(group.length)].fill(f32::NEG_INFINITY);
+            }
+        }
+        Some(all)
     }
 
     /// `parts`, one a group, end to end and filled up to the length of `filler` with rows of its own: any finite
@@ -91,9 +164,17 @@ impl Packing {
 
     /// The tokens of the row at packed `place`, as rows of `[tokens, ..]`.
     pub(crate) fn tokens_of(&self, place: usize, length: usize) -> Range<usize> {
-        let first = usize::try_from(self.first_tokens[place]).unwrap_or_default();
+        let first = unsigned(self.first_tokens[place]);
         first..first + length
     }
+}
+
+/// The rows' places and lengths, shortest first; rows of one length keep their order.
+fn by_length(lengths: &[usize]) -> (Vec<usize>, Vec<usize>) {
+    let mut order: Vec<usize> = (0..lengths.len()).collect();
+    order.sort_by_key(|row| lengths[*row]);
+    let sorted = order.iter().map(|row| lengths[*row]).collect();
+    (order, sorted)
 }
 
 /// `count` rounded up so that few counts occur, by less than a twentieth on average.
@@ -112,53 +193,14 @@ fn signed(count: usize) -> i64 {
     count as i64
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn equal_lengths_lie_together_and_the_order_is_kept_among_them() {
-        let packing = Packing::new(&[3, 5, 3, 1], 2);
-        assert_eq!(packing.order, [3, 0, 2, 1]);
-        assert_eq!(packing.first_tokens, [0, 1, 4, 7]);
-        let shapes: Vec<_> = packing.groups.iter().map(|group| (group.rows, group.length)).collect();
-        assert_eq!(shapes, [(1, 1), (2, 3), (1, 5)]);
-        assert_eq!(packing.groups[1], Group { first_row: 1, first_token: 1, rows: 2, length: 3 });
-        assert_eq!(packing.tokens_of(2, 3), 4..7);
-        assert_eq!((packing.longest(), packing.padded_tokens), (5, 12));
-    }
-
-    #[test]
-    fn a_group_never_outgrows_its_share_of_memory() {
-        let packing = Packing::new(&[512; 7], 12);
-        assert!(packing.groups.iter().all(|group| group.rows == 2 || group.first_row == 6), "{packing:?}");
-        assert_eq!(packing.groups.iter().map(|group| group.rows).sum::<i64>(), 7);
-        assert_eq!(Packing::new(&[4096; 2], 64).groups.len(), 2);
-    }
-
-    #[test]
-    fn few_counts_of_rows_occur() {
-        assert_eq!([1, 64, 65, 256, 257, 1_025].map(padded), [1, 64, 72, 256, 288, 1_088]);
-        let counts: std::collections::BTreeSet<i64> = (1..4_096).map(padded).collect();
-        assert_eq!(counts.len(), 160);
-    }
-
-    #[test]
-    fn parts_are_joined_and_filled_up() {
-        let rows = |from: i64, count: i64| {
-            let flat = Tensor::f_arange_start(from, from + 2 * count, (tch::Kind::Float, tch::Device::Cpu));
-            flat.unwrap().f_view([count, 2]).unwrap()
-        };
-        let joined = Packing::join(vec![rows(0, 1), rows(10, 2)], &rows(50, 5)).unwrap();
-        let mut numbers = vec![0f32; 10];
-        joined.f_copy_data(&mut numbers, 10).unwrap();
-        assert_eq!(numbers, [0.0, 1.0, 10.0, 11.0, 12.0, 13.0, 50.0, 51.0, 52.0, 53.0]);
-        assert_eq!(Packing::join(vec![rows(0, 3)], &rows(9, 3)).unwrap().size2().unwrap(), (3, 2));
-    }
-
-    #[test]
-    fn no_rows_are_no_groups() {
-        let packing = Packing::new(&[], 4);
-        assert_eq!((packing.groups.len(), packing.longest()), (0, 0));
-    }
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counts are not negative and fit in memory"
+)]
+fn unsigned(count: i64) -> usize {
+    count as usize
 }
+
+#[cfg(test)]
+mod tests;

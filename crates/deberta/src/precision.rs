@@ -47,6 +47,15 @@ impl Placement {
         Ok(Self { device: device.open()?, kind })
     }
 
+    /// A copy of `numbers` on the device. Towards a GPU it leaves through pinned memory, and nobody waits for it.
+    pub(crate) fn copy_of<T: tch::kind::Element>(self, numbers: &[T]) -> Result<Tensor, TchError> {
+        let host = Tensor::f_from_slice(numbers)?;
+        if self.device == tch::Device::Cpu {
+            return Ok(host);
+        }
+        host.f_pin_memory(self.device)?.f_to_device_(self.device, T::KIND, true, false)
+    }
+
     /// `tensor` on the device, in the mode's element type.
     pub(crate) fn place(self, tensor: &Tensor) -> Result<Tensor, TchError> {
         tensor.f_to_device(self.device)?.f_to_kind(self.kind)?.f_contiguous()

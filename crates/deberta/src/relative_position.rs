@@ -41,6 +41,9 @@ fn bucket(relative: &Relative, distance: i64) -> i64 {
 }
 
 /// Which slots the columns of a layer's tables hold, for all rows up to `reach` tokens.
+///
+/// There are `2 * reach` columns. The last is read by nobody: with it, products have rows of an even and mostly aligned
+/// length, which GPUs multiply much faster.
 #[derive(Debug)]
 pub(crate) struct Diagonals {
     /// The longest row the tables serve.
@@ -55,8 +58,8 @@ impl Diagonals {
     /// The columns for rows of up to at least `tokens` tokens.
     pub(crate) fn reaching(relative: &Relative, tokens: i64, device: tch::Device) -> Result<Self, TchError> {
         let reach = (tokens + REACH_STEP - 1) / REACH_STEP * REACH_STEP;
-        let ascending: Vec<i64> = (1 - reach..reach).map(|distance| slot(relative, distance)).collect();
-        let descending: Vec<i64> = ascending.iter().rev().copied().collect();
+        let ascending: Vec<i64> = (1 - reach..=reach).map(|distance| slot(relative, distance)).collect();
+        let descending: Vec<i64> = (1 - reach..=reach).map(|distance| slot(relative, -distance)).collect();
         Ok(Self {
             reach,
             descending: Tensor::f_from_slice(&descending)?.f_to_device(device)?,
@@ -77,7 +80,7 @@ pub(crate) struct PositionTables {
 struct Table {
     /// `[heads, head_size, 2 * span]`, a column a slot.
     by_slot: Tensor,
-    /// `[heads, head_size, 2 * reach - 1]`, a column a diagonal.
+    /// `[heads, head_size, 2 * reach]`, a column a diagonal.
     by_diagonal: Tensor,
 }
 
@@ -123,7 +126,9 @@ impl PositionTables {
             let by_key = keys.map(|(table, keys)| table.skewed(keys, group, whole)?.f_transpose(2, 3)).transpose()?;
             return match (by_query, by_key) {
                 (Some(by_query), Some(by_key)) => by_query.f_add(&by_key).map(Some),
-                (by_query, by_key) => Ok(by_query.or(by_key)),
+                // Attention reads a bias whose last dimension is dense.
+                (None, Some(by_key)) => by_key.f_contiguous().map(Some),
+                (by_query, None) => Ok(by_query),
             };
         }
         // Of a long row's diagonals a token meets half. A block of tokens meets few others, and its product stays in
@@ -202,7 +207,7 @@ impl Table {
     fn skewed(&self, content: &Tensor, group: Shape, block: Block) -> Result<Tensor, TchError> {
         let Shape { rows, heads, length, reach } = group;
         let Block { start, size } = block;
-        let width = length + size - 1;
+        let width = length + size; // one more than it meets
         let diagonals = self.by_diagonal.f_narrow(2, reach - start - size, width)?;
         let content = content.f_narrow(2, start, size)?.f_reshape([heads, rows * size, -1])?;
         let product = content.f_bmm(&diagonals)?; // [heads, rows * size, width]

@@ -1,8 +1,8 @@
 //! The one unsafe file: calls into `shim/`, for what libtorch has and tch cannot reach.
 #![expect(unsafe_code, reason = "calls into C++; every block says why it is sound")]
 
-use std::ffi::{CStr, c_char, c_int};
-use std::ptr::{null, null_mut};
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ptr::{NonNull, null, null_mut};
 
 use tch::{TchError, Tensor};
 use torch_sys::C_tensor;
@@ -40,6 +40,14 @@ unsafe extern "C" {
         message: *mut c_char,
         room: usize,
     ) -> c_int;
+
+    fn headwater_forbid_rounding(message: *mut c_char, room: usize) -> c_int;
+    fn headwater_take_stream(device: i64, message: *mut c_char, room: usize) -> c_int;
+    fn headwater_graph_pool(pool: *mut u64, message: *mut c_char, room: usize) -> c_int;
+    fn headwater_graph_begin(pool: *const u64, graph: *mut *mut c_void, message: *mut c_char, room: usize) -> c_int;
+    fn headwater_graph_end(graph: *mut c_void, message: *mut c_char, room: usize) -> c_int;
+    fn headwater_graph_replay(graph: *mut c_void, message: *mut c_char, room: usize) -> c_int;
+    fn headwater_graph_free(graph: *mut c_void);
 }
 
 /// A linear layer's weight in oneDNN's own layout. It lives on the processor and is good for these products only.
@@ -98,17 +106,89 @@ impl PackedWeight {
     }
 }
 
+/// Makes GPUs compute fp32 products in fp32 (no TF32) and sum fp16 products in fp32, in the whole process.
+pub(crate) fn forbid_rounding() -> Result<(), TchError> {
+    // SAFETY: the shim writes the message as `checked` asks.
+    checked(|message, room| unsafe { headwater_forbid_rounding(message, room) })
+}
+
+/// Gives the calling thread GPU `index` and a stream of its own there.
+///
+/// # Errors
+/// Where this build has no CUDA, with the reason.
+pub(crate) fn take_stream(index: usize) -> Result<(), TchError> {
+    let index = i64::try_from(index).unwrap_or(i64::MAX);
+    // SAFETY: the shim writes the message as `checked` asks.
+    checked(|message, room| unsafe { headwater_take_stream(index, message, room) })
+}
+
+/// Device memory that recordings share. They must not run at the same time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct GraphPool([u64; 2]);
+
+/// A recorded sequence of launches. It neither owns nor checks the tensors that they read and write.
+#[derive(Debug)]
+pub(crate) struct Graph(NonNull<c_void>);
+
+impl GraphPool {
+    pub(crate) fn new() -> Result<Self, TchError> {
+        let mut pool = [0; 2];
+        // SAFETY: the shim writes two numbers, and the message as `checked` asks.
+        checked(|message, room| unsafe { headwater_graph_pool(pool.as_mut_ptr(), message, room) })?;
+        Ok(Self(pool))
+    }
+
+    /// Records what `work` launches on this thread's stream. Nothing runs until the replay, so what `work` returns
+    /// holds no numbers before it.
+    pub(crate) fn record<T>(self, work: impl FnOnce() -> Result<T, TchError>) -> Result<(Graph, T), TchError> {
+        let mut graph = null_mut();
+        // SAFETY: the shim reads two numbers, writes an owned graph, and the message as `checked` asks.
+        checked(|message, room| unsafe { headwater_graph_begin(self.0.as_ptr(), &raw mut graph, message, room) })?;
+        let graph = NonNull::new(graph).ok_or_else(|| TchError::Torch("no graph was begun".to_owned()))?;
+        // From here on, leaving early ends the recording: `Graph` does so when it is dropped.
+        let graph = Graph(graph);
+        let result = work()?;
+        // SAFETY: the graph lives, and its recording has not ended; the message is written as `checked` asks.
+        checked(|message, room| unsafe { headwater_graph_end(graph.0.as_ptr(), message, room) })?;
+        Ok((graph, result))
+    }
+}
+
+impl Graph {
+    /// Launches the recording. The tensors that it reads and writes must still be where they were.
+    pub(crate) fn replay(&self) -> Result<(), TchError> {
+        // SAFETY: the graph lives, and `Graphs` keeps the tensors of its recording; the message is written as `checked`
+        // asks.
+        checked(|message, room| unsafe { headwater_graph_replay(self.0.as_ptr(), message, room) })
+    }
+}
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        // SAFETY: the shim made this graph and gave it up; nobody else frees it.
+        unsafe { headwater_graph_free(self.0.as_ptr()) }
+    }
+}
+
 /// Takes the tensor that `call` writes, or the message.
 ///
-/// `call` gets a place for an owned tensor, written only where it returns 0, and a buffer for a NUL-terminated message
-/// of at most the given size, written only where it does not.
+/// `call` gets a place for an owned tensor, written only where it returns 0, and what [`checked`] gives.
 fn tensor_from(call: impl FnOnce(*mut *mut C_tensor, *mut c_char, usize) -> c_int) -> Result<Tensor, TchError> {
     let mut output = null_mut();
+    checked(|message, room| call(&raw mut output, message, room))?;
+    if output.is_null() {
+        return Err(TchError::Torch("no tensor was written".to_owned()));
+    }
+    // SAFETY: the shim made this tensor with `new` and gave it up; nobody else frees it.
+    Ok(unsafe { Tensor::from_ptr(output) })
+}
+
+/// Whether `call` returns 0, or its message: it gets a buffer for a NUL-terminated one of at most the given size, written
+/// only where it does not.
+fn checked(call: impl FnOnce(*mut c_char, usize) -> c_int) -> Result<(), TchError> {
     let mut message = [0u8; MESSAGE_BYTES];
-    let code = call(&raw mut output, message.as_mut_ptr().cast(), message.len());
-    if code == 0 && !output.is_null() {
-        // SAFETY: the shim made this tensor with `new` and gave it up; nobody else frees it.
-        return Ok(unsafe { Tensor::from_ptr(output) });
+    if call(message.as_mut_ptr().cast(), message.len()) == 0 {
+        return Ok(());
     }
     let text = CStr::from_bytes_until_nul(&message).map_or_else(|_| "no message".into(), CStr::to_string_lossy);
     Err(TchError::Torch(text.into_owned()))
@@ -151,6 +231,18 @@ mod tests {
                 assert!(difference < 1e-5, "case {at}, {rows} rows: {difference}");
             }
         }
+    }
+
+    #[test]
+    fn without_a_gpu_recording_is_refused_with_a_reason() {
+        if !tch::Cuda::is_available() {
+            assert!(matches!(take_stream(0), Err(TchError::Torch(reason)) if !reason.is_empty()));
+        }
+    }
+
+    #[test]
+    fn rounding_can_be_forbidden_anywhere() {
+        forbid_rounding().unwrap();
     }
 
     #[test]

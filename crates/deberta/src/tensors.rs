@@ -20,10 +20,9 @@ use crate::weights::Weights;
 /// An encoder of tensors. It stays on the thread that loaded it: libtorch's thread count belongs to that thread.
 #[derive(Debug)]
 pub(crate) struct Tensors {
-    heads: usize,
     hidden: usize,
-    embeddings: Embeddings,
-    encoder: Encoder,
+    pub(crate) embeddings: Embeddings,
+    pub(crate) encoder: Encoder,
     pooler: Option<Pooler>,
 }
 
@@ -49,7 +48,7 @@ impl Tensors {
         let encoder = Encoder::load(&mut loading)?;
         let pooler = Pooler::load(&mut loading)?;
         loading.weights.finish()?;
-        Ok(Self { heads: unsigned(config.heads), hidden: unsigned(config.hidden), embeddings, encoder, pooler })
+        Ok(Self { hidden: unsigned(config.hidden), embeddings, encoder, pooler })
     }
 
     pub(crate) fn has_pooler(&self) -> bool {
@@ -75,7 +74,7 @@ impl Tensors {
 
     fn states(&mut self, rows: &[Row]) -> Result<States, TchError> {
         let lengths: Vec<usize> = rows.iter().map(|row| row.tokens.len()).collect();
-        let packing = Packing::new(&lengths, self.heads);
+        let packing = self.encoder.pack(&lengths);
         let input = self.embeddings.forward(rows, &packing)?;
         let hidden = self.encoder.forward(&input, &packing, rows.iter().any(|row| row.reads.tokens))?;
         let first = hidden.first.f_to_kind(Kind::Float)?;
@@ -113,7 +112,7 @@ impl States {
 }
 
 /// The copy to the host: on a GPU this is where a failed kernel shows.
-fn on_host(tensor: &Tensor) -> Result<Vec<f32>, TchError> {
+pub(crate) fn on_host(tensor: &Tensor) -> Result<Vec<f32>, TchError> {
     let flat = tensor.f_to_kind(Kind::Float)?.f_to_device(tch::Device::Cpu)?.f_reshape([-1])?.f_contiguous()?;
     let count = unsigned(flat.size1()?);
     let mut numbers = vec![0f32; count];

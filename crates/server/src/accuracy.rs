@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use deberta::{Device, FastTokenizer, LoadOptions, Precision};
+use deberta::{Device, FastTokenizer, Kernels, LoadOptions, Precision};
 use engine::{EngineParts, Model, ModelError, Tokenizer};
 use registry::{Accuracy, Bundle, Digest, MeasuredMode};
 use serde_json::json;
@@ -35,7 +35,7 @@ pub(crate) struct MeasureAccuracy {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Modes to compare with fp32
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "bf16")]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "bf16,int8")]
     dtypes: Vec<Precision>,
     /// Rows asked of each task, spread evenly over its file
     #[arg(long, value_name = "N", default_value_t = 200)]
@@ -104,8 +104,13 @@ impl MeasureAccuracy {
         tokenizer: &Arc<dyn Tokenizer>,
     ) -> EngineParts {
         let encoder_dir = bundle.encoder_dir();
-        let options =
-            LoadOptions { encoder_digest: encoder.to_string(), device: self.device, precision, threads: self.threads };
+        let options = LoadOptions {
+            encoder_digest: encoder.to_string(),
+            device: self.device,
+            precision,
+            threads: self.threads,
+            kernels: Kernels::Auto,
+        };
         EngineParts {
             factory: Box::new(move || {
                 let model = deberta::load(&encoder_dir, options.clone());

@@ -1,5 +1,8 @@
 //! What the model owes the engine, on a tiny random encoder. Its numbers are held to the reference elsewhere.
 
+mod gpu;
+mod padding;
+
 use std::sync::Arc;
 
 use engine::{Reads, Tokens};
@@ -19,7 +22,7 @@ fn noise(count: usize, seed: usize) -> Vec<f32> {
     (0..count).map(|index| (((seed * 1_009 + index) as f64 * 12.9898).sin() * 43_758.545).fract() as f32).collect()
 }
 
-fn tensors(with_pooler: bool) -> Vec<(String, Vec<usize>)> {
+fn tensors(parts: Parts) -> Vec<(String, Vec<usize>)> {
     let square = |name: &str| (name.to_owned(), HIDDEN, HIDDEN);
     let mut dense = vec![];
     let mut shapes = vec![
@@ -29,6 +32,11 @@ fn tensors(with_pooler: bool) -> Vec<(String, Vec<usize>)> {
         ("deberta.encoder.rel_embeddings.weight".to_owned(), vec![16, HIDDEN]),
     ];
     let mut norms = vec!["deberta.embeddings".to_owned(), "deberta.encoder".to_owned()];
+    if parts.with_convolution {
+        shapes.push(("deberta.encoder.conv.conv.weight".to_owned(), vec![HIDDEN, HIDDEN, 3]));
+        shapes.push(("deberta.encoder.conv.conv.bias".to_owned(), vec![HIDDEN]));
+        norms.push("deberta.encoder.conv".to_owned());
+    }
     for layer in 0..2 {
         let layer = format!("deberta.encoder.layer.{layer}");
         for part in ["self.query_proj", "self.key_proj", "self.value_proj", "output.dense"] {
@@ -38,7 +46,7 @@ fn tensors(with_pooler: bool) -> Vec<(String, Vec<usize>)> {
         dense.push((format!("{layer}.output.dense"), HIDDEN, 2 * HIDDEN));
         norms.extend([format!("{layer}.attention.output"), format!("{layer}.output")]);
     }
-    if with_pooler {
+    if parts.with_pooler {
         dense.push(square("pooler.dense"));
     }
     for (name, outputs, inputs) in dense {
@@ -56,17 +64,34 @@ fn load_random(precision: Precision, with_pooler: bool) -> Deberta {
 }
 
 fn load_on(kernels: Kernels, precision: Precision, with_pooler: bool) -> Deberta {
-    load(encoder_folder(with_pooler).path(), options(kernels, precision)).unwrap()
+    load(encoder_folder(Parts { with_pooler, with_convolution: false }).path(), options(kernels, precision)).unwrap()
 }
 
-fn encoder_folder(with_pooler: bool) -> tempfile::TempDir {
+/// An encoder with a convolution, of tensors.
+fn load_tensors(device: Device, precision: Precision) -> Deberta {
+    let folder = encoder_folder(Parts { with_pooler: true, with_convolution: true });
+    load(folder.path(), LoadOptions { device, ..options(Kernels::Libtorch, precision) }).unwrap()
+}
+
+/// What an encoder may do without.
+#[derive(Clone, Copy)]
+struct Parts {
+    with_pooler: bool,
+    with_convolution: bool,
+}
+
+fn encoder_folder(parts: Parts) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let config = json!({"vocab_size": VOCABULARY, "hidden_size": HIDDEN, "num_hidden_layers": 2,
+    let mut config = json!({"vocab_size": VOCABULARY, "hidden_size": HIDDEN, "num_hidden_layers": 2,
         "num_attention_heads": 2, "intermediate_size": 2 * HIDDEN, "max_position_embeddings": POSITIONS,
         "relative_attention": true, "position_buckets": 8, "pos_att_type": "c2p|p2c", "share_att_key": true,
         "norm_rel_ebd": "layer_norm", "position_biased_input": true, "type_vocab_size": 2});
+    if parts.with_convolution {
+        config["conv_kernel_size"] = 3.into();
+        config["conv_act"] = "gelu".into();
+    }
     std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
-    let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = tensors(with_pooler)
+    let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = tensors(parts)
         .into_iter()
         .enumerate()
         .map(|(seed, (name, shape))| {
@@ -243,7 +268,7 @@ fn reduced_modes_stay_near_fp32() {
 
 #[test]
 fn models_of_one_source_answer_alike() {
-    let folder = encoder_folder(true);
+    let folder = encoder_folder(Parts { with_pooler: true, with_convolution: false });
     let source = Source::new(folder.path(), options(Kernels::Auto, Precision::Fp32));
     let (mut one, mut other) = (source.load().unwrap(), source.load().unwrap());
     assert_eq!(distance(&mut one, &mut other), 0.0);
@@ -251,7 +276,7 @@ fn models_of_one_source_answer_alike() {
 
 #[test]
 fn kernels_that_cannot_serve_say_why() {
-    let folder = encoder_folder(true);
+    let folder = encoder_folder(Parts { with_pooler: true, with_convolution: false });
     let refused = load(folder.path(), options(Kernels::Libtorch, Precision::Int8)).unwrap_err();
     assert!(refused.to_string().contains("the options ask for libtorch"), "{refused}");
 }

@@ -1,0 +1,45 @@
+//! What the layers need to know of a batch, on the device.
+
+use tch::{Kind, TchError, Tensor};
+
+use crate::packing::{Group, Packing};
+use crate::precision::Placement;
+
+/// Where rows lie and what of them is padding.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    /// Runs of equal length.
+    pub(crate) groups: Vec<Group>,
+    /// `[rows]`, each row's first place in `[tokens, ..]`.
+    pub(crate) first_tokens: Tensor,
+    /// How far the position tables reach.
+    pub(crate) reach: i64,
+    /// `[tokens]`, 0 for tokens and minus infinity for padding; absent where no row is padded.
+    pub(crate) padding: Option<Tensor>,
+}
+
+impl Layout {
+    pub(crate) fn new(packing: &Packing, placement: Placement, reach: i64) -> Result<Self, TchError> {
+        let padding = match packing.padding() {
+            Some(padding) => Some(placement.copy_of(&padding)?.f_to_kind(placement.kind)?),
+            None => None,
+        };
+        let first_tokens = placement.copy_of(&packing.first_tokens)?;
+        Ok(Self { groups: packing.groups.clone(), first_tokens, reach, padding })
+    }
+
+    /// What attention adds to the scores of a group's keys, `[rows, 1, 1, length]`, where any of its rows is padded.
+    pub(crate) fn padding_of(&self, group: Group) -> Result<Option<Tensor>, TchError> {
+        match &self.padding {
+            Some(padding) if group.is_padded => group.of(padding)?.f_view([group.rows, 1, 1, group.length]).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// `states`, `[tokens, ..]`, with padding set to zero; nothing where there is none.
+    pub(crate) fn silenced(&self, states: &Tensor) -> Result<Option<Tensor>, TchError> {
+        let Some(padding) = &self.padding else { return Ok(None) };
+        let is_padding = padding.f_to_kind(Kind::Float)?.f_isinf()?.f_unsqueeze(1)?; // [tokens, 1]
+        states.f_masked_fill(&is_padding, 0.0).map(Some)
+    }
+}
