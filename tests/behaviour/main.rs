@@ -16,6 +16,7 @@ mod panics;
 mod raw_calls;
 mod reflecting;
 mod refusing;
+mod repeating;
 mod streaming;
 mod tidy;
 mod tokenizing;

@@ -13,6 +13,8 @@ pub struct Counters {
     pub batches: Counter,
     /// Microseconds the worker spent in the model.
     pub model_microseconds: Counter,
+    /// Rows that joined an equal row in the queue, and so cost the model nothing.
+    pub deduplicated_rows: Counter,
     /// Rows dropped in the queue because their caller had left.
     pub abandoned_rows: Counter,
     /// Rows dropped in the queue because their deadline had passed.

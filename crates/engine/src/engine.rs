@@ -1,5 +1,6 @@
 //! The whole path as calls: classify, embed, tokenize, try a head, drain.
 
+use std::hash::RandomState;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -63,6 +64,8 @@ pub struct Engine {
     admission: Admission,
     tokenizing: Semaphore,
     queue: Arc<Queue>,
+    /// Of the keys of rows: one for all, so that they can be compared.
+    hashing: RandomState,
     counters: Arc<Counters>,
     state: watch::Receiver<WorkerState>,
     info: Arc<OnceLock<ModelInfo>>,
@@ -102,6 +105,7 @@ impl Engine {
             admission: Admission::new(&limits),
             tokenizing: Semaphore::new(limits.tokenizer_threads),
             queue,
+            hashing: RandomState::new(),
             counters,
             state,
             info,

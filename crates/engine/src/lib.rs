@@ -12,6 +12,7 @@ mod tokens;
 mod offsets;
 mod rows;
 mod model;
+mod row_key;
 mod limits;
 mod admission;
 mod batch;

@@ -101,22 +101,24 @@ fn warm_up(model: &mut dyn Model, tokenizer: &dyn Tokenizer) -> Result<(), Model
 
 fn run(model: &mut dyn Model, batch: Vec<Entry>, counters: &Counters) {
     let started = Instant::now();
-    let (rows, replies): (Vec<_>, Vec<_>) =
-        batch.into_iter().map(|entry| (entry.row, (entry.reply, entry.queued_at))).unzip();
+    let (rows, subscribers): (Vec<_>, Vec<_>) = batch.into_iter().map(|entry| (entry.row, entry.subscribers)).unzip();
     let outputs = forward(model, &rows);
     let encoded = started.elapsed();
     counters.batches.add(1);
     counters.model_microseconds.add(u64::try_from(encoded.as_micros()).unwrap_or(u64::MAX));
-    for ((output, (reply, queued_at)), row) in outputs.into_iter().zip(replies).zip(&rows) {
+    for ((output, subscribers), row) in outputs.into_iter().zip(subscribers).zip(&rows) {
         if output.is_ok() {
             counters.rows.add(1);
             counters.tokens.add(row.tokens.len() as u64);
         } else {
             counters.failed_rows.add(1);
         }
-        let queued = started.duration_since(queued_at);
-        // A caller who has left meanwhile needs no answer.
-        let _ = reply.send(output.map(|output| Done { output, queued, encoded }));
+        for subscriber in subscribers {
+            let queued = started.duration_since(subscriber.queued_at);
+            let done = output.clone().map(|output| Done { output, queued, encoded });
+            // A caller who has left meanwhile needs no answer.
+            let _ = subscriber.reply.send(done);
+        }
     }
 }
 

@@ -69,6 +69,12 @@ impl Metrics {
         family("batches_total", "counter", "Batches run.", counters.batches.value());
         family("model_microseconds_total", "counter", "Time in the model.", counters.model_microseconds.value());
         family("rows_failed_total", "counter", "Rows the model refused or failed.", counters.failed_rows.value());
+        family(
+            "rows_deduplicated_total",
+            "counter",
+            "Rows that joined an equal one.",
+            counters.deduplicated_rows.value(),
+        );
         family("rows_expired_total", "counter", "Rows dropped past their deadline.", counters.expired_rows.value());
         family("rows_abandoned_total", "counter", "Rows whose caller had left.", counters.abandoned_rows.value());
         family("asks_overloaded_total", "counter", "Asks refused for load.", counters.overloaded_asks.value());

@@ -10,10 +10,11 @@ use tracing::error;
 use super::Engine;
 use crate::admission::Permit;
 use crate::ask::{Reading, Truncation};
-use crate::batcher::{Done, Entry};
+use crate::batcher::{Done, Subscriber};
 use crate::error::{EngineError, Stage};
 use crate::live::ServedHead;
 use crate::model::Row;
+use crate::row_key::RowKey;
 use crate::rows::{Cost, Sequence};
 use crate::task::{Selector, TaskKey};
 use crate::tokens::{TokenizeRequest, Tokenizer, Tokens};
@@ -86,18 +87,19 @@ impl Engine {
         finished.inspect_err(|_| self.counters.failed_rows.add(1))
     }
 
-    /// Queues `rows` and waits for all of them, in order.
+    /// Queues `rows` and waits for all of them, in order; or for the first that fails.
     pub(super) async fn run(&self, rows: Vec<Row>, deadline: Option<Instant>) -> Result<Vec<Done>, EngineError> {
         let taken = Arc::new(AtomicBool::new(false));
         let queued_at = Instant::now();
-        let (entries, replies): (Vec<_>, Vec<_>) = rows
+        let (rows, replies): (Vec<_>, Vec<_>) = rows
             .into_iter()
             .map(|row| {
                 let (reply, receiver) = oneshot::channel();
-                (Entry { row, reply, deadline, queued_at, taken: Arc::clone(&taken) }, receiver)
+                let subscriber = Subscriber { reply, deadline, queued_at, taken: Arc::clone(&taken) };
+                ((RowKey::new(&row, &self.hashing), row, subscriber), receiver)
             })
             .unzip();
-        self.queue.push(entries)?;
+        self.queue.push(rows)?;
         let all = async {
             let mut done = Vec::with_capacity(replies.len());
             for reply in replies {
