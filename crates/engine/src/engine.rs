@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::admission::Admission;
 use crate::batch::Budget;
 use crate::batcher::Queue;
+use crate::cache::Cache;
 use crate::counters::Counters;
 use crate::error::EngineError;
 use crate::limits::Limits;
@@ -64,6 +65,7 @@ pub struct Engine {
     admission: Admission,
     tokenizing: Semaphore,
     queue: Arc<Queue>,
+    cache: Arc<Cache>,
     /// Of the keys of rows: one for all, so that they can be compared.
     hashing: RandomState,
     counters: Arc<Counters>,
@@ -88,12 +90,14 @@ impl Engine {
         let counters = Arc::new(Counters::default());
         let budget = Budget { tokens: limits.batch_tokens, rows: limits.batch_rows };
         let queue = Arc::new(Queue::new(budget, Arc::clone(&counters)));
+        let cache = Arc::new(Cache::new(limits.cache_bytes, Arc::clone(&counters)));
         let (state_sender, state) = watch::channel(WorkerState::Starting);
         let info = Arc::new(OnceLock::new());
         let worker = worker::spawn(WorkerParts {
             factory,
             tokenizer: Arc::clone(&tokenizer),
             queue: Arc::clone(&queue),
+            cache: Arc::clone(&cache),
             counters: Arc::clone(&counters),
             state: state_sender,
             info: Arc::clone(&info),
@@ -105,6 +109,7 @@ impl Engine {
             admission: Admission::new(&limits),
             tokenizing: Semaphore::new(limits.tokenizer_threads),
             queue,
+            cache,
             hashing: RandomState::new(),
             counters,
             state,
@@ -153,6 +158,12 @@ impl Engine {
     #[must_use]
     pub fn queued_rows(&self) -> usize {
         self.queue.len()
+    }
+
+    /// Bytes that the cache of encoder outputs holds, keys included.
+    #[must_use]
+    pub fn cache_bytes(&self) -> usize {
+        self.cache.bytes()
     }
 
     /// The vocabulary's piece for `id`.

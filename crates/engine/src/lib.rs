@@ -13,6 +13,7 @@ mod offsets;
 mod rows;
 mod model;
 mod row_key;
+mod cache;
 mod limits;
 mod admission;
 mod batch;

@@ -30,6 +30,19 @@ impl RowKey {
         }
         Self { hash: hasher.finish(), tokens: Arc::clone(&row.tokens), task_embedding: row.task_embedding.clone() }
     }
+
+    /// The same key without what a row needs beside its content: where its tokens came from.
+    pub(crate) fn compact(&self) -> Self {
+        let Tokens { ids, type_ids, origins: _, cut: _ } = self.tokens.as_ref();
+        let tokens = Tokens { ids: ids.clone(), type_ids: type_ids.clone(), ..Tokens::default() };
+        Self { tokens: Arc::new(tokens), ..self.clone() }
+    }
+
+    /// Bytes of a compact key's content. A task embedding counts in full, although rows of a task share it.
+    pub(crate) fn bytes(&self) -> usize {
+        let numbers = self.task_embedding.as_ref().map_or(0, |numbers| numbers.len());
+        size_of::<u32>() * (self.tokens.ids.len() + self.tokens.type_ids.len() + numbers)
+    }
 }
 
 impl PartialEq for RowKey {
@@ -88,6 +101,8 @@ mod tests {
         let rows = [row(&[1, 2], &[0, 0], Some(&[0.5; 9])), row(&[1, 2], &[0, 0], Some(&[0.5; 9]))];
         let [one, other] = rows.each_ref().map(|row| RowKey::new(row, &hashing));
         assert_eq!(one, other);
+        assert_eq!(one.compact(), other);
+        assert_eq!(one.bytes(), 4 * (2 + 2 + 9));
     }
 
     #[test]

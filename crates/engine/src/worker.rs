@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::batcher::{Done, Entry, Queue};
+use crate::cache::Cache;
 use crate::counters::Counters;
 use crate::error::EngineError;
 use crate::model::{Model, ModelError, ModelInfo, Reads, Row, RowOutput};
@@ -40,6 +41,7 @@ pub(crate) struct WorkerParts {
     pub(crate) factory: ModelFactory,
     pub(crate) tokenizer: Arc<dyn Tokenizer>,
     pub(crate) queue: Arc<Queue>,
+    pub(crate) cache: Arc<Cache>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) state: watch::Sender<WorkerState>,
     pub(crate) info: Arc<OnceLock<ModelInfo>>,
@@ -86,7 +88,7 @@ fn live(parts: &mut WorkerParts) -> Result<(), ModelError> {
     info!(device = %info.device, dtype = %info.dtype, encoder = %info.encoder_digest, "encoder is ready");
     parts.state.send_replace(WorkerState::Ready);
     while let Some(batch) = parts.queue.take_batch() {
-        run(model.as_mut(), batch, &parts.counters);
+        run(model.as_mut(), batch, parts);
     }
     Ok(())
 }
@@ -99,15 +101,18 @@ fn warm_up(model: &mut dyn Model, tokenizer: &dyn Tokenizer) -> Result<(), Model
     model.forward(&[row]).map(drop)
 }
 
-fn run(model: &mut dyn Model, batch: Vec<Entry>, counters: &Counters) {
+fn run(model: &mut dyn Model, batch: Vec<Entry>, parts: &WorkerParts) {
+    let counters = &parts.counters;
     let started = Instant::now();
-    let (rows, subscribers): (Vec<_>, Vec<_>) = batch.into_iter().map(|entry| (entry.row, entry.subscribers)).unzip();
+    let (rows, waiting): (Vec<_>, Vec<_>) =
+        batch.into_iter().map(|entry| (entry.row, (entry.key, entry.subscribers))).unzip();
     let outputs = forward(model, &rows);
     let encoded = started.elapsed();
     counters.batches.add(1);
     counters.model_microseconds.add(u64::try_from(encoded.as_micros()).unwrap_or(u64::MAX));
-    for ((output, subscribers), row) in outputs.into_iter().zip(subscribers).zip(&rows) {
-        if output.is_ok() {
+    for ((output, (key, subscribers)), row) in outputs.into_iter().zip(waiting).zip(&rows) {
+        if let Ok(output) = &output {
+            parts.cache.keep(&key, output);
             counters.rows.add(1);
             counters.tokens.add(row.tokens.len() as u64);
         } else {

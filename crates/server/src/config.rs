@@ -54,6 +54,9 @@ pub(crate) struct Serve {
     /// Rows of one batch
     #[arg(long, env = "HEADWATER_BATCH_ROWS", value_name = "N", default_value_t = 128)]
     batch_rows: usize,
+    /// Bytes of encoder outputs kept for texts that come again, keys included; 0 turns it off
+    #[arg(long, env = "HEADWATER_CACHE_BYTES", value_name = "BYTES", default_value_t = 64 << 20)]
+    cache_bytes: usize,
     /// Inputs of one call
     #[arg(long, env = "HEADWATER_MAX_INPUTS", value_name = "N", default_value_t = 256)]
     max_inputs: usize,
@@ -109,6 +112,7 @@ impl Serve {
             max_in_flight_bytes: self.max_in_flight_bytes,
             batch_tokens: self.batch_tokens,
             batch_rows: self.batch_rows,
+            cache_bytes: self.cache_bytes,
             tokenizer_threads: self.tokenizer_threads.max(1),
         };
         let options = LoadOptions {

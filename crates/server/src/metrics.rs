@@ -75,6 +75,10 @@ impl Metrics {
             "Rows that joined an equal one.",
             counters.deduplicated_rows.value(),
         );
+        family("cache_hits_total", "counter", "Rows the cache answered.", counters.cache_hits.value());
+        family("cache_misses_total", "counter", "Rows not in the cache.", counters.cache_misses.value());
+        family("cache_evictions_total", "counter", "Entries that left for room.", counters.cache_evictions.value());
+        family("cache_bytes", "gauge", "Bytes the cache holds.", engine.cache_bytes() as u64);
         family("rows_expired_total", "counter", "Rows dropped past their deadline.", counters.expired_rows.value());
         family("rows_abandoned_total", "counter", "Rows whose caller had left.", counters.abandoned_rows.value());
         family("asks_overloaded_total", "counter", "Asks refused for load.", counters.overloaded_asks.value());
