@@ -1,4 +1,4 @@
-//! Mechanism: the queue between asks and the worker. It never waits to fill a batch, and equal rows wait as one.
+//! Mechanism: the queue between asks and the workers. It never waits to fill a batch, and equal rows wait as one.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::batch::{Budget, next_batch};
+use crate::batch::{Budget, Candidate, next_batch};
 use crate::counters::Counters;
 use crate::error::{EngineError, Stage};
 use crate::model::{Row, RowOutput};
@@ -40,6 +40,8 @@ pub(crate) struct Entry {
     pub(crate) row: Row,
     /// In the order in which they came; while the row waits there is at least one.
     pub(crate) subscribers: Vec<Subscriber>,
+    /// Batches in which later rows went before it.
+    overtaken: u8,
 }
 
 /// The queue. Its length is bounded by admission: every subscriber holds a permit.
@@ -84,11 +86,14 @@ impl Queue {
         let mut state = self.lock();
         loop {
             self.drop_the_dead(&mut state);
-            let n = next_batch(state.entries.values().map(|entry| entry.row.tokens.len()), self.budget);
-            if n > 0 {
-                let batch: Vec<_> = (0..n).map_while(|_| state.take_first()).collect();
+            let batch = state.take_next(self.budget);
+            if !batch.is_empty() {
                 for subscriber in batch.iter().flat_map(|entry| &entry.subscribers) {
                     subscriber.taken.store(true, Ordering::Release);
+                }
+                if !state.entries.is_empty() {
+                    // What is left is for another worker, if one is free.
+                    self.changed.notify_one();
                 }
                 return Some(batch);
             }
@@ -169,15 +174,27 @@ impl State {
             return true;
         }
         self.places.insert(key.clone(), self.next_place);
-        self.entries.insert(self.next_place, Entry { key, row, subscribers: vec![subscriber] });
+        self.entries.insert(self.next_place, Entry { key, row, subscribers: vec![subscriber], overtaken: 0 });
         self.next_place += 1;
         false
     }
 
-    fn take_first(&mut self) -> Option<Entry> {
-        let (_, entry) = self.entries.pop_first()?;
-        self.places.remove(&entry.key);
-        Some(entry)
+    fn take_next(&mut self, budget: Budget) -> Vec<Entry> {
+        let candidate = |entry: &Entry| Candidate { length: entry.row.tokens.len(), overtaken: entry.overtaken };
+        let plan = next_batch(self.entries.values().map(candidate), budget);
+        let reach = plan.taken.last().map_or(0, |last| last + 1);
+        let in_line: Vec<u64> = self.entries.keys().copied().take(reach).collect();
+        for place in plan.overtaken {
+            if let Some(entry) = in_line.get(place).and_then(|number| self.entries.get_mut(number)) {
+                entry.overtaken += 1;
+            }
+        }
+        let taken = plan.taken.into_iter().filter_map(|place| self.entries.remove(in_line.get(place)?));
+        let batch: Vec<Entry> = taken.collect();
+        for entry in &batch {
+            self.places.remove(&entry.key);
+        }
+        batch
     }
 }
 

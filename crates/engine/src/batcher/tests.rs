@@ -82,3 +82,34 @@ fn a_queue_that_fails_tells_every_subscriber() {
     }
     assert!(queue.take_batch().is_none());
 }
+
+#[test]
+fn shorter_rows_pass_a_long_one_until_it_is_the_oldest() {
+    let queue = queue();
+    let mut replies = vec![push(&queue, (1, 60), POOLED, None), push(&queue, (2, 90), POOLED, None)];
+    for id in 10..16 {
+        replies.push(push(&queue, (id, 30), POOLED, None));
+        replies.push(push(&queue, (id + 10, 60), POOLED, None));
+    }
+    assert_eq!(ids(&queue.take_batch().unwrap()), [1, 10]);
+    assert_eq!(ids(&queue.take_batch().unwrap()), [2], "now it is the oldest");
+    assert_eq!(ids(&queue.take_batch().unwrap()), [20, 11]);
+    let _first_again = push(&queue, (1, 60), POOLED, None);
+    assert_eq!(queue.len(), 10, "rows that went are gone from the index too");
+}
+
+#[test]
+fn a_batch_that_leaves_rows_behind_wakes_another_worker() {
+    let queue = Arc::new(queue());
+    let workers: Vec<_> = (0..2)
+        .map(|_| {
+            let queue = Arc::clone(&queue);
+            std::thread::spawn(move || queue.take_batch().map(|batch| ids(&batch)))
+        })
+        .collect();
+    let rows = [(1, 80), (2, 80)];
+    let _replies = rows.map(|row| push(&queue, row, POOLED, None));
+    let mut batches: Vec<_> = workers.into_iter().map(|worker| worker.join().unwrap().unwrap()).collect();
+    batches.sort();
+    assert_eq!(batches, [[1], [2]]);
+}
