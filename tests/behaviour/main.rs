@@ -18,6 +18,7 @@ mod raw_calls;
 mod reflecting;
 mod refusing;
 mod repeating;
+mod replicas;
 mod streaming;
 mod tidy;
 mod tokenizing;
