@@ -14,6 +14,7 @@ use crate::batcher::Queue;
 use crate::cache::Cache;
 use crate::counters::Counters;
 use crate::error::EngineError;
+use crate::head_matrix::CurrentMatrix;
 use crate::limits::Limits;
 use crate::live::LiveTable;
 use crate::model::ModelInfo;
@@ -21,11 +22,13 @@ use crate::tokens::Tokenizer;
 use crate::worker::{self, ModelFactory, WorkerParts, WorkerState, WorkerStates};
 
 mod classify;
+mod many;
 mod path;
 mod trial;
 mod vectors;
 
 pub use classify::{Answer, Answered};
+pub use many::{ManyAnswer, ManyAsk, TaskAnswer};
 pub use vectors::{EmbedAsk, Embedded, Embedding, Tokenized};
 
 /// What an engine is made of.
@@ -63,6 +66,7 @@ pub struct Timing {
 pub struct Engine {
     tokenizer: Arc<dyn Tokenizer>,
     live: Arc<LiveTable>,
+    matrix: Arc<CurrentMatrix>,
     limits: Limits,
     admission: Admission,
     tokenizing: Semaphore,
@@ -113,6 +117,7 @@ impl Engine {
         Ok(Self {
             tokenizer,
             live: Arc::default(),
+            matrix: Arc::default(),
             limits,
             admission: Admission::new(&limits),
             tokenizing: Semaphore::new(limits.tokenizer_threads),

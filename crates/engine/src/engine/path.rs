@@ -102,6 +102,23 @@ impl Engine {
         until(deadline, &taken, all).await
     }
 
+    /// Waits for all of `rows`, in order, and says of each what became of it.
+    pub(super) async fn run_each(
+        &self,
+        rows: Vec<Row>,
+        deadline: Option<Instant>,
+    ) -> Result<Vec<Result<Done, EngineError>>, EngineError> {
+        let (pending, taken) = self.submit(rows, deadline)?;
+        let all = async {
+            let mut done = Vec::with_capacity(pending.len());
+            for row in pending {
+                done.push(row.done().await);
+            }
+            Ok(done)
+        };
+        until(deadline, &taken, all).await
+    }
+
     /// Puts in line what the cache does not know, and gives the other end of the rows' flag that they were taken.
     fn submit(
         &self,
