@@ -11,7 +11,7 @@ use tonic::{Code, Status};
 
 use crate::asking::{ask, fields, input};
 
-fn folder(server: &TestServer, task: &str, head: &Head) -> HeadFolder {
+pub(crate) fn folder(server: &TestServer, task: &str, head: &Head) -> HeadFolder {
     HeadFolder::of_head(&task.parse::<TaskName>().unwrap(), head, server.encoder).unwrap()
 }
 
@@ -20,7 +20,7 @@ fn chunk(name: &str, offset: usize, data: &[u8]) -> v1::InstallHeadRequest {
     v1::InstallHeadRequest { part: Some(Part::Chunk(chunk)) }
 }
 
-fn messages(header: v1::InstallHeader, folder: &HeadFolder) -> Vec<v1::InstallHeadRequest> {
+pub(crate) fn messages(header: v1::InstallHeader, folder: &HeadFolder) -> Vec<v1::InstallHeadRequest> {
     let mut messages = vec![v1::InstallHeadRequest { part: Some(Part::Header(header)) }];
     messages.push(chunk("head.toml", 0, &folder.head_toml));
     let (first, second) = folder.weights.split_at(folder.weights.len() / 2);
@@ -29,7 +29,7 @@ fn messages(header: v1::InstallHeader, folder: &HeadFolder) -> Vec<v1::InstallHe
     messages
 }
 
-async fn install(
+pub(crate) async fn install(
     server: &TestServer,
     messages: Vec<v1::InstallHeadRequest>,
 ) -> Result<v1::InstallHeadResponse, Status> {

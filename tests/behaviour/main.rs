@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
 mod asking;
+mod caching;
 mod classifying;
 mod command_line;
 mod contract;
@@ -16,6 +17,8 @@ mod panics;
 mod raw_calls;
 mod reflecting;
 mod refusing;
+mod repeating;
+mod replicas;
 mod streaming;
 mod tidy;
 mod tokenizing;

@@ -36,9 +36,14 @@ impl Gate {
 
     /// Returns once a batch is held back. Blocks the thread.
     pub fn wait_until_held(&self) {
+        self.wait_until_so_many_held(1);
+    }
+
+    /// Returns once `n` batches are held back at the same time. Blocks the thread.
+    pub fn wait_until_so_many_held(&self, n: usize) {
         let (state, changed) = &*self.shared;
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-        while state.waiting == 0 {
+        while state.waiting < n {
             state = changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }

@@ -54,7 +54,13 @@ impl TestServer {
 
     /// The same under other limits.
     pub async fn start_with(limits: Limits) -> Self {
-        let server = Self::start_in(TempDir::new().expect("the system gives a folder"), limits, Gate::default()).await;
+        Self::start_several(limits, 1).await
+    }
+
+    /// The same with so many models on the one queue.
+    pub async fn start_several(limits: Limits, replicas: usize) -> Self {
+        let folder = TempDir::new().expect("the system gives a folder");
+        let server = Self::start_in(folder, (limits, replicas), Gate::default()).await;
         server.until(ServingStatus::Serving).await;
         server
     }
@@ -62,7 +68,7 @@ impl TestServer {
     /// A server whose model is held at `gate` from its first row on, and so not yet serving.
     pub async fn start_held(gate: Gate) -> Self {
         let folder = TempDir::new().expect("the system gives a folder");
-        Self::start_in(folder, small_limits(), gate).await
+        Self::start_in(folder, (small_limits(), 1), gate).await
     }
 
     /// A server on the bundle in `bundle`, a folder inside `folder`, with this engine; once it says SERVING.
@@ -72,7 +78,8 @@ impl TestServer {
         server
     }
 
-    async fn start_in(folder: TempDir, limits: Limits, gate: Gate) -> Self {
+    async fn start_in(folder: TempDir, sizes: (Limits, usize), gate: Gate) -> Self {
+        let (limits, replicas) = sizes;
         let bundle = folder.path().join("bundle");
         let encoder = write_bundle(&bundle, &one_of_each());
         let rows = Arc::new(AtomicUsize::new(0));
@@ -82,6 +89,7 @@ impl TestServer {
                 let model = CountingModel::new(encoder.to_string(), HIDDEN, Arc::clone(&counted));
                 Ok(Box::new(GatedModel::new(model, held.clone())) as Box<dyn Model>)
             }),
+            replicas,
             tokenizer: Arc::new(WordTokenizer { max_tokens: 64 }),
             limits,
         };
@@ -130,7 +138,7 @@ impl TestServer {
     pub async fn restart(mut self) -> Self {
         let folder = self.folder.take().expect("a running server has its folder");
         assert_eq!(self.stop().await.expect("the server stops without an error"), Ended::Drained);
-        let server = Self::start_in(folder, small_limits(), Gate::default()).await;
+        let server = Self::start_in(folder, (small_limits(), 1), Gate::default()).await;
         server.until(ServingStatus::Serving).await;
         server
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use deberta::{Device, LoadOptions, Precision};
+use deberta::{Device, Kernels, LoadOptions, Precision};
 use engine::{EngineParts, HeadKind, Model, ModelError};
 use registry::{Bundle, EncoderWidths};
 use server::comparison::{self, Answers, Questions, Source};
@@ -45,8 +45,15 @@ fn questions(bundle: &Bundle) -> Questions {
 
 async fn answers(bundle: &Bundle, questions: &Questions, precision: Precision) -> Answers {
     let encoder_dir = bundle.encoder_dir();
-    let options = LoadOptions { encoder_digest: String::new(), device: Device::Cpu, precision, threads: 1 };
+    let options = LoadOptions {
+        encoder_digest: String::new(),
+        device: Device::Cpu,
+        precision,
+        threads: 1,
+        kernels: Kernels::Auto,
+    };
     let parts = EngineParts {
+        replicas: 1,
         tokenizer: Arc::new(crate::open_tokenizer(&encoder_dir, None)),
         factory: Box::new(move || {
             let model = deberta::load(&encoder_dir, options.clone());

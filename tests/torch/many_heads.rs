@@ -49,6 +49,7 @@ async fn every_task_answers(layout: Layout) {
             let model = deberta::load(&encoder_dir, options);
             Ok(Box::new(model.map_err(|error| ModelError::Load(error.to_string()))?) as Box<dyn Model>)
         }),
+        replicas: 1,
         tokenizer: Arc::new(tokenizer),
         limits: small_limits(),
     };

@@ -1,4 +1,10 @@
-//! Policy: which rows of the queue make the next batch. A pure function of their lengths.
+//! Policy: which rows of the queue make the next batch. A pure function of their lengths and of how often they were
+//! overtaken.
+
+/// In so many batches a row may see later rows go first; then nobody passes it any more.
+pub(crate) const MOST_OVERTAKEN: u8 = 4;
+/// So many rows behind the first that does not fit are looked at.
+const LOOK_AHEAD: usize = 64;
 
 /// Bounds of one batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,48 +15,54 @@ pub(crate) struct Budget {
     pub(crate) rows: usize,
 }
 
-/// How many rows to take from the front of a queue whose rows have `lengths` tokens, oldest first.
+/// A row in line, as the policy sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    /// Its tokens.
+    pub(crate) length: usize,
+    /// Batches in which later rows went before it.
+    pub(crate) overtaken: u8,
+}
+
+/// The next batch, as places in the queue, each list in ascending order.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Plan {
+    /// Rows that go.
+    pub(crate) taken: Vec<usize>,
+    /// Rows that stay although a later one goes.
+    pub(crate) overtaken: Vec<usize>,
+}
+
+/// Which rows of a queue, oldest first, make the next batch.
 ///
-/// At least one row where there is any, so that a row longer than the budget still runs, alone. Rows leave in the
-/// order in which they came: nobody is overtaken, so nobody starves.
-pub(crate) fn next_batch(lengths: impl IntoIterator<Item = usize>, budget: Budget) -> usize {
+/// The oldest row always goes, alone if it is longer than the budget. Rows follow in order while they fit. One that does
+/// not fit stays, and later ones that fit may go before it: in [`MOST_OVERTAKEN`] batches at most, then the batch ends
+/// at it. So short rows fill the room that a long one leaves, and the long one still waits for a number of batches
+/// that depends on the rows before it alone.
+pub(crate) fn next_batch(queue: impl IntoIterator<Item = Candidate>, budget: Budget) -> Plan {
+    let mut plan = Plan::default();
     let mut tokens = 0_usize;
-    lengths
-        .into_iter()
-        .take(budget.rows.max(1))
-        .enumerate()
-        .take_while(|&(taken, length)| {
-            tokens = tokens.saturating_add(length);
-            taken == 0 || tokens <= budget.tokens
-        })
-        .count()
+    let mut passed = Vec::new();
+    let mut first_misfit = None;
+    for (place, row) in queue.into_iter().enumerate() {
+        let too_far = first_misfit.is_some_and(|misfit| place - misfit > LOOK_AHEAD);
+        if plan.taken.len() == budget.rows.max(1) || too_far || (place > 0 && tokens >= budget.tokens) {
+            break;
+        }
+        let with_this = tokens.saturating_add(row.length);
+        if place == 0 || with_this <= budget.tokens {
+            tokens = with_this;
+            plan.taken.push(place);
+            plan.overtaken.append(&mut passed);
+        } else if row.overtaken < MOST_OVERTAKEN {
+            first_misfit.get_or_insert(place);
+            passed.push(place);
+        } else {
+            break;
+        }
+    }
+    plan
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const BUDGET: Budget = Budget { tokens: 100, rows: 4 };
-
-    #[test]
-    fn a_batch_ends_at_the_token_budget() {
-        assert_eq!(next_batch([40, 40, 40], BUDGET), 2);
-        assert_eq!(next_batch([40, 60, 1], BUDGET), 2);
-    }
-
-    #[test]
-    fn a_batch_ends_at_the_row_budget() {
-        assert_eq!(next_batch([1; 9], BUDGET), 4);
-    }
-
-    #[test]
-    fn a_row_over_the_budget_runs_alone() {
-        assert_eq!(next_batch([500, 1], BUDGET), 1);
-        assert_eq!(next_batch([1, 500], BUDGET), 1);
-    }
-
-    #[test]
-    fn an_empty_queue_makes_an_empty_batch() {
-        assert_eq!(next_batch([], BUDGET), 0);
-    }
-}
+mod tests;

@@ -1,6 +1,6 @@
-//! Mechanism: the queue between asks and the worker. It never waits to fill a batch.
+//! Mechanism: the queue between asks and the workers. It never waits to fill a batch, and equal rows wait as one.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,10 +8,11 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::batch::{Budget, next_batch};
+use crate::batch::{Budget, Candidate, next_batch};
 use crate::counters::Counters;
 use crate::error::{EngineError, Stage};
 use crate::model::{Row, RowOutput};
+use crate::row_key::RowKey;
 
 /// What comes back for one row.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,10 +22,9 @@ pub(crate) struct Done {
     pub(crate) encoded: Duration,
 }
 
-/// A row in the queue: the model sees `row` alone.
+/// Who waits for a row.
 #[derive(Debug)]
-pub(crate) struct Entry {
-    pub(crate) row: Row,
+pub(crate) struct Subscriber {
     pub(crate) reply: oneshot::Sender<Result<Done, EngineError>>,
     pub(crate) deadline: Option<Instant>,
     pub(crate) queued_at: Instant,
@@ -32,7 +32,19 @@ pub(crate) struct Entry {
     pub(crate) taken: Arc<AtomicBool>,
 }
 
-/// The queue. Its length is bounded by admission: every row in it holds a permit.
+/// A row in the queue: the model sees `row` alone.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) key: RowKey,
+    /// Reads what any of its subscribers reads.
+    pub(crate) row: Row,
+    /// In the order in which they came; while the row waits there is at least one.
+    pub(crate) subscribers: Vec<Subscriber>,
+    /// Batches in which later rows went before it.
+    overtaken: u8,
+}
+
+/// The queue. Its length is bounded by admission: every subscriber holds a permit.
 #[derive(Debug)]
 pub(crate) struct Queue {
     state: Mutex<State>,
@@ -43,7 +55,11 @@ pub(crate) struct Queue {
 
 #[derive(Debug, Default)]
 struct State {
-    entries: VecDeque<Entry>,
+    /// By number in line, oldest first.
+    entries: BTreeMap<u64, Entry>,
+    /// The number in line of every row that waits.
+    places: HashMap<RowKey, u64>,
+    next_place: u64,
     closed: Option<EngineError>,
 }
 
@@ -52,14 +68,15 @@ impl Queue {
         Self { state: Mutex::default(), changed: Condvar::new(), budget, counters }
     }
 
-    /// Puts all rows of an ask in line, or none.
-    pub(crate) fn push(&self, entries: Vec<Entry>) -> Result<(), EngineError> {
+    /// Puts all rows of an ask in line, or none. A row that waits already gets one subscriber more.
+    pub(crate) fn push(&self, rows: Vec<(RowKey, Row, Subscriber)>) -> Result<(), EngineError> {
         let mut state = self.lock();
         if let Some(reason) = &state.closed {
             return Err(reason.clone());
         }
-        state.entries.extend(entries);
+        let joined = rows.into_iter().map(|row| state.join_or_append(row)).filter(|joined| *joined).count();
         drop(state);
+        self.counters.deduplicated_rows.add(joined as u64);
         self.changed.notify_one();
         Ok(())
     }
@@ -68,12 +85,15 @@ impl Queue {
     pub(crate) fn take_batch(&self) -> Option<Vec<Entry>> {
         let mut state = self.lock();
         loop {
-            self.drop_the_dead(&mut state.entries);
-            let n = next_batch(state.entries.iter().map(|entry| entry.row.tokens.len()), self.budget);
-            if n > 0 {
-                let batch: Vec<_> = state.entries.drain(..n).collect();
-                for entry in &batch {
-                    entry.taken.store(true, Ordering::Release);
+            self.drop_the_dead(&mut state);
+            let batch = state.take_next(self.budget);
+            if !batch.is_empty() {
+                for subscriber in batch.iter().flat_map(|entry| &entry.subscribers) {
+                    subscriber.taken.store(true, Ordering::Release);
+                }
+                if !state.entries.is_empty() {
+                    // What is left is for another worker, if one is free.
+                    self.changed.notify_one();
                 }
                 return Some(batch);
             }
@@ -95,35 +115,45 @@ impl Queue {
         let entries = {
             let mut state = self.lock();
             state.closed.get_or_insert_with(|| reason.clone());
+            state.places.clear();
             std::mem::take(&mut state.entries)
         };
         self.changed.notify_all();
-        for entry in entries {
+        for subscriber in entries.into_values().flat_map(|entry| entry.subscribers) {
             // A caller who has left needs no answer.
-            let _ = entry.reply.send(Err(reason.clone()));
+            let _ = subscriber.reply.send(Err(reason.clone()));
         }
     }
 
+    /// Rows in line, equal ones counted once.
     pub(crate) fn len(&self) -> usize {
         self.lock().entries.len()
     }
 
-    fn drop_the_dead(&self, entries: &mut VecDeque<Entry>) {
+    /// Takes out the subscribers whose deadline has passed or who have left, and the rows that nobody waits for now.
+    fn drop_the_dead(&self, state: &mut State) {
         let now = Instant::now();
         let (mut expired, mut abandoned) = (0, 0);
-        entries.retain_mut(|entry| {
-            if entry.reply.is_closed() {
-                abandoned += 1;
-                return false;
+        let State { entries, places, .. } = state;
+        entries.retain(|_, entry| {
+            entry.subscribers.retain_mut(|subscriber| {
+                if subscriber.reply.is_closed() {
+                    abandoned += 1;
+                    return false;
+                }
+                let alive = subscriber.deadline.is_none_or(|deadline| deadline > now);
+                if !alive {
+                    expired += 1;
+                    let (spent, _) = oneshot::channel();
+                    let reply = std::mem::replace(&mut subscriber.reply, spent);
+                    let _ = reply.send(Err(EngineError::DeadlineExceeded(Stage::Queue)));
+                }
+                alive
+            });
+            if entry.subscribers.is_empty() {
+                places.remove(&entry.key);
             }
-            let alive = entry.deadline.is_none_or(|deadline| deadline > now);
-            if !alive {
-                expired += 1;
-                let (spent, _) = oneshot::channel();
-                let reply = std::mem::replace(&mut entry.reply, spent);
-                let _ = reply.send(Err(EngineError::DeadlineExceeded(Stage::Queue)));
-            }
-            alive
+            !entry.subscribers.is_empty()
         });
         self.counters.expired_rows.add(expired);
         self.counters.abandoned_rows.add(abandoned);
@@ -134,3 +164,39 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+impl State {
+    /// Whether an equal row was there to join.
+    fn join_or_append(&mut self, (key, row, subscriber): (RowKey, Row, Subscriber)) -> bool {
+        if let Some(entry) = self.places.get(&key).and_then(|place| self.entries.get_mut(place)) {
+            entry.row.reads = entry.row.reads.union(row.reads);
+            entry.subscribers.push(subscriber);
+            return true;
+        }
+        self.places.insert(key.clone(), self.next_place);
+        self.entries.insert(self.next_place, Entry { key, row, subscribers: vec![subscriber], overtaken: 0 });
+        self.next_place += 1;
+        false
+    }
+
+    fn take_next(&mut self, budget: Budget) -> Vec<Entry> {
+        let candidate = |entry: &Entry| Candidate { length: entry.row.tokens.len(), overtaken: entry.overtaken };
+        let plan = next_batch(self.entries.values().map(candidate), budget);
+        let reach = plan.taken.last().map_or(0, |last| last + 1);
+        let in_line: Vec<u64> = self.entries.keys().copied().take(reach).collect();
+        for place in plan.overtaken {
+            if let Some(entry) = in_line.get(place).and_then(|number| self.entries.get_mut(number)) {
+                entry.overtaken += 1;
+            }
+        }
+        let taken = plan.taken.into_iter().filter_map(|place| self.entries.remove(in_line.get(place)?));
+        let batch: Vec<Entry> = taken.collect();
+        for entry in &batch {
+            self.places.remove(&entry.key);
+        }
+        batch
+    }
+}
+
+#[cfg(test)]
+mod tests;

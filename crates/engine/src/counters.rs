@@ -13,6 +13,14 @@ pub struct Counters {
     pub batches: Counter,
     /// Microseconds the worker spent in the model.
     pub model_microseconds: Counter,
+    /// Rows that joined an equal row in the queue, and so cost the model nothing.
+    pub deduplicated_rows: Counter,
+    /// Rows whose every part was in the cache, and so never entered the queue.
+    pub cache_hits: Counter,
+    /// Rows looked up in the cache of which some part was missing.
+    pub cache_misses: Counter,
+    /// Entries that left the cache to make room.
+    pub cache_evictions: Counter,
     /// Rows dropped in the queue because their caller had left.
     pub abandoned_rows: Counter,
     /// Rows dropped in the queue because their deadline had passed.

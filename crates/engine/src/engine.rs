@@ -1,5 +1,6 @@
 //! The whole path as calls: classify, embed, tokenize, try a head, drain.
 
+use std::hash::RandomState;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -10,26 +11,32 @@ use tokio::time::{Instant, timeout_at};
 use crate::admission::Admission;
 use crate::batch::Budget;
 use crate::batcher::Queue;
+use crate::cache::Cache;
 use crate::counters::Counters;
 use crate::error::EngineError;
+use crate::head_matrix::CurrentMatrix;
 use crate::limits::Limits;
 use crate::live::LiveTable;
 use crate::model::ModelInfo;
 use crate::tokens::Tokenizer;
-use crate::worker::{self, ModelFactory, WorkerParts, WorkerState};
+use crate::worker::{self, ModelFactory, WorkerParts, WorkerState, WorkerStates};
 
 mod classify;
+mod many;
 mod path;
 mod trial;
 mod vectors;
 
 pub use classify::{Answer, Answered};
+pub use many::{ManyAnswer, ManyAsk, TaskAnswer};
 pub use vectors::{EmbedAsk, Embedded, Embedding, Tokenized};
 
 /// What an engine is made of.
 pub struct EngineParts {
-    /// Builds the model on the worker's thread.
+    /// Builds a model on the thread of the worker that owns it.
     pub factory: ModelFactory,
+    /// Workers on the one queue, each with a model of its own; at least one runs.
+    pub replicas: usize,
     /// The encoder's tokenizer.
     pub tokenizer: Arc<dyn Tokenizer>,
     /// Bounds on everything.
@@ -47,7 +54,7 @@ impl std::fmt::Debug for EngineParts {
 pub struct Timing {
     /// Text to ids, with the wait for a tokenizer thread.
     pub tokenize: Duration,
-    /// In line for the worker.
+    /// In line for a worker.
     pub queue: Duration,
     /// In the model: the time of the whole batch.
     pub encode: Duration,
@@ -59,14 +66,18 @@ pub struct Timing {
 pub struct Engine {
     tokenizer: Arc<dyn Tokenizer>,
     live: Arc<LiveTable>,
+    matrix: Arc<CurrentMatrix>,
     limits: Limits,
     admission: Admission,
     tokenizing: Semaphore,
     queue: Arc<Queue>,
+    cache: Arc<Cache>,
+    /// Of the keys of rows: one for all, so that they can be compared.
+    hashing: RandomState,
     counters: Arc<Counters>,
     state: watch::Receiver<WorkerState>,
     info: Arc<OnceLock<ModelInfo>>,
-    worker: Mutex<Option<JoinHandle<()>>>,
+    workers: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -76,36 +87,47 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// Starts the worker, which begins to load the encoder at once.
+    /// Starts the workers, which begin to load the encoder at once.
     ///
     /// # Errors
     /// The operating system's, if it gives no thread.
     pub fn start(parts: EngineParts) -> std::io::Result<Self> {
-        let EngineParts { factory, tokenizer, limits } = parts;
+        let EngineParts { factory, replicas, tokenizer, limits } = parts;
         let counters = Arc::new(Counters::default());
         let budget = Budget { tokens: limits.batch_tokens, rows: limits.batch_rows };
         let queue = Arc::new(Queue::new(budget, Arc::clone(&counters)));
-        let (state_sender, state) = watch::channel(WorkerState::Starting);
+        let cache = Arc::new(Cache::new(limits.cache_bytes, Arc::clone(&counters)));
+        let replicas = replicas.max(1);
+        let (states, state) = WorkerStates::new(replicas);
+        let (states, factory) = (Arc::new(states), Arc::new(Mutex::new(factory)));
         let info = Arc::new(OnceLock::new());
-        let worker = worker::spawn(WorkerParts {
-            factory,
-            tokenizer: Arc::clone(&tokenizer),
-            queue: Arc::clone(&queue),
-            counters: Arc::clone(&counters),
-            state: state_sender,
-            info: Arc::clone(&info),
-        })?;
+        let workers = (0..replicas).map(|number| {
+            worker::spawn(WorkerParts {
+                number,
+                factory: Arc::clone(&factory),
+                tokenizer: Arc::clone(&tokenizer),
+                queue: Arc::clone(&queue),
+                cache: Arc::clone(&cache),
+                counters: Arc::clone(&counters),
+                states: Arc::clone(&states),
+                info: Arc::clone(&info),
+            })
+        });
+        let workers = workers.collect::<Result<Vec<_>, _>>().inspect_err(|_| queue.close(EngineError::WorkerDown))?;
         Ok(Self {
             tokenizer,
             live: Arc::default(),
+            matrix: Arc::default(),
             limits,
             admission: Admission::new(&limits),
             tokenizing: Semaphore::new(limits.tokenizer_threads),
             queue,
+            cache,
+            hashing: RandomState::new(),
             counters,
             state,
             info,
-            worker: Mutex::new(Some(worker)),
+            workers: Mutex::new(workers),
         })
     }
 
@@ -115,7 +137,7 @@ impl Engine {
         &self.live
     }
 
-    /// How the worker is, now and from now on.
+    /// How the workers are, now and from now on: ready when all are, down when one is.
     #[must_use]
     pub fn worker_state(&self) -> watch::Receiver<WorkerState> {
         self.state.clone()
@@ -145,10 +167,16 @@ impl Engine {
         self.admission.in_flight_rows()
     }
 
-    /// Rows in line for the worker.
+    /// Rows in line for a worker.
     #[must_use]
     pub fn queued_rows(&self) -> usize {
         self.queue.len()
+    }
+
+    /// Bytes that the cache of encoder outputs holds, keys included.
+    #[must_use]
+    pub fn cache_bytes(&self) -> usize {
+        self.cache.bytes()
     }
 
     /// The vocabulary's piece for `id`.
@@ -173,12 +201,13 @@ impl Engine {
         self.admission.idle().await;
     }
 
-    /// Ends the worker once its queue is empty and waits for it, but no longer than until `deadline`. Whether it ended.
+    /// Ends the workers once their queue is empty and waits for them, but no longer than until `deadline`. Whether all
+    /// ended.
     pub async fn stop(&self, deadline: Instant) -> bool {
         self.admission.close();
         self.queue.close(EngineError::Draining);
-        let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(worker) = worker else { return true };
-        timeout_at(deadline, tokio::task::spawn_blocking(move || worker.join())).await.is_ok()
+        let workers = std::mem::take(&mut *self.workers.lock().unwrap_or_else(PoisonError::into_inner));
+        let join_all = move || workers.into_iter().for_each(|worker| drop(worker.join()));
+        timeout_at(deadline, tokio::task::spawn_blocking(join_all)).await.is_ok()
     }
 }

@@ -12,12 +12,15 @@ mod tokens;
 mod offsets;
 mod rows;
 mod model;
+mod row_key;
+mod cache;
 mod limits;
 mod admission;
 mod batch;
 mod batcher;
 mod worker;
 mod scoring;
+mod head_matrix;
 mod prediction;
 mod spans;
 mod counters;
@@ -29,7 +32,10 @@ pub mod testing;
 pub use admission::Permit;
 pub use ask::{Ask, Input, Mode, Reading, Truncation};
 pub use counters::{Counter, Counters};
-pub use engine::{Answer, Answered, EmbedAsk, Embedded, Embedding, Engine, EngineParts, Timing, Tokenized};
+pub use engine::{
+    Answer, Answered, EmbedAsk, Embedded, Embedding, Engine, EngineParts, ManyAnswer, ManyAsk, TaskAnswer, Timing,
+    Tokenized,
+};
 pub use error::{EngineError, Resource, Stage};
 pub use head::{About, Head, HeadError, HeadKind, HeadParts, MAX_LABEL_BYTES, MAX_LABELS};
 pub use limits::Limits;

@@ -17,6 +17,8 @@ pub struct Limits {
     pub batch_tokens: usize,
     /// Rows of one batch.
     pub batch_rows: usize,
+    /// Bytes of encoder outputs kept for rows that come again, their keys included; 0 keeps none.
+    pub cache_bytes: usize,
     /// Texts tokenized at the same time.
     pub tokenizer_threads: usize,
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use dashmap::DashMap;
 
@@ -58,6 +59,8 @@ impl LiveTask {
 #[derive(Debug, Default)]
 pub struct LiveTable {
     tasks: DashMap<TaskKey, Arc<LiveTask>>,
+    /// Grows after every change, so that what was made of the heads knows when it is old.
+    generation: AtomicU64,
 }
 
 impl LiveTable {
@@ -70,11 +73,13 @@ impl LiveTable {
     /// Serves `task` from now on, in place of what was there.
     pub fn publish(&self, task: LiveTask) {
         self.tasks.insert(task.key.clone(), Arc::new(task));
+        self.generation.fetch_add(1, Ordering::Release);
     }
 
     /// Serves the task no longer. Rows that hold one of its heads finish with it.
     pub fn withdraw(&self, key: &TaskKey) {
         self.tasks.remove(key);
+        self.generation.fetch_add(1, Ordering::Release);
     }
 
     /// A tenant's tasks, by name.
@@ -84,6 +89,17 @@ impl LiveTable {
             self.tasks.iter().filter(|entry| entry.key().tenant == *tenant).map(|entry| Arc::clone(&entry)).collect();
         tasks.sort_by(|a, b| a.key.task.cmp(&b.key.task));
         tasks
+    }
+
+    /// The heads of all versions of all tasks.
+    pub(crate) fn heads(&self) -> Vec<Arc<Head>> {
+        let tasks: Vec<_> = self.tasks.iter().map(|entry| Arc::clone(&entry)).collect();
+        tasks.iter().flat_map(|task| task.versions.values()).map(|served| Arc::clone(&served.head)).collect()
+    }
+
+    /// A number that is another one after every change.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     /// Number of tasks served, over all tenants.

@@ -41,6 +41,21 @@ impl Reads {
     }
 }
 
+impl Reads {
+    /// What is wanted and not among the parts of `known`.
+    pub(crate) fn without(self, known: &RowOutput) -> Self {
+        Self {
+            pooled: self.pooled && known.pooled.is_none(),
+            cls: self.cls && known.cls.is_none(),
+            tokens: self.tokens && known.tokens.is_none(),
+        }
+    }
+
+    pub(crate) fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+}
+
 impl From<VectorKind> for Reads {
     fn from(kind: VectorKind) -> Self {
         match kind {
@@ -108,6 +123,30 @@ impl RowOutput {
             VectorKind::Pooled => self.pooled.as_ref(),
             VectorKind::Cls => self.cls.as_ref(),
         }
+    }
+
+    /// The parts that `reads` names.
+    pub(crate) fn only(self, reads: Reads) -> Self {
+        Self {
+            pooled: self.pooled.filter(|_| reads.pooled),
+            cls: self.cls.filter(|_| reads.cls),
+            tokens: self.tokens.filter(|_| reads.tokens),
+        }
+    }
+
+    /// Takes from `other` the parts that are missing here.
+    pub(crate) fn fill(&mut self, other: &Self) {
+        for (own, part) in
+            [(&mut self.pooled, &other.pooled), (&mut self.cls, &other.cls), (&mut self.tokens, &other.tokens)]
+        {
+            *own = own.take().or_else(|| part.clone());
+        }
+    }
+
+    /// Bytes of all parts.
+    pub(crate) fn bytes(&self) -> usize {
+        let parts = [&self.pooled, &self.cls, &self.tokens];
+        parts.into_iter().flatten().map(|part| size_of_val(part.as_ref())).sum()
     }
 }
 

@@ -36,6 +36,22 @@ pub(crate) fn check(ask: &Ask, head: &Head, limits: &Limits) -> Result<Cost, Eng
     check_each(&ask.inputs, limits, |input, at| check_fields(input, head, at))
 }
 
+/// Checks the sizes of the one input of many heads, and gives its bytes.
+pub(crate) fn check_sizes_of_one(input: &Input, limits: &Limits) -> Result<usize, EngineError> {
+    let mut bytes = 0;
+    check_sizes(input, &field_of_one, limits, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Checks the fields of the one input of many heads against one of them.
+pub(crate) fn check_one(input: &Input, head: &Head) -> Result<(), EngineError> {
+    check_fields(input, head, &field_of_one).map(drop)
+}
+
+fn field_of_one(field: &str) -> String {
+    format!("input.{field}")
+}
+
 fn check_each(
     inputs: &[Input],
     limits: &Limits,

@@ -26,10 +26,12 @@ pub fn score(head: &Head, output: &RowOutput) -> Result<Scores, EngineError> {
             outputs.map(move |(weight, bias)| dot(weight, state) + bias)
         })
         .collect();
-    if !logits.iter().all(|logit| logit.is_finite()) {
-        return Err(EngineError::NotFinite);
-    }
-    Ok(Scores { positions: states.len() / hidden, logits })
+    finite(Scores { positions: states.len() / hidden, logits })
+}
+
+/// The scores, if they are numbers.
+pub(crate) fn finite(scores: Scores) -> Result<Scores, EngineError> {
+    if scores.logits.iter().all(|logit| logit.is_finite()) { Ok(scores) } else { Err(EngineError::NotFinite) }
 }
 
 /// Products of numbers that `head` costs on a row of `tokens` tokens.
@@ -51,7 +53,7 @@ fn states_for<'a>(head: &Head, output: &'a RowOutput) -> Result<&'a [f32], Engin
     }
 }
 
-fn dot(left: &[f32], right: &[f32]) -> f32 {
+pub(crate) fn dot(left: &[f32], right: &[f32]) -> f32 {
     let mut sums = [0f32; LANES];
     let (left_chunks, right_chunks) = (left.chunks_exact(LANES), right.chunks_exact(LANES));
     let rest: f32 = left_chunks.remainder().iter().zip(right_chunks.remainder()).map(|(l, r)| l * r).sum();

@@ -11,7 +11,7 @@ const CLS: u32 = 1;
 const SEP: u32 = 2;
 const VOCABULARY: usize = 1_000;
 
-/// Limits as a small server would have them.
+/// Limits as a small server would have them, and no cache: rows can be counted.
 #[must_use]
 pub fn small_limits() -> Limits {
     Limits {
@@ -22,6 +22,7 @@ pub fn small_limits() -> Limits {
         max_in_flight_bytes: 16 << 20,
         batch_tokens: 512,
         batch_rows: 64,
+        cache_bytes: 0,
         tokenizer_threads: 2,
     }
 }

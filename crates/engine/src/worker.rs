@@ -1,30 +1,34 @@
-//! The thread that builds and owns a model, and what happens when it panics.
+//! A thread that builds and owns a model, and what happens when it panics. Several may serve one queue.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::batcher::{Done, Entry, Queue};
+use crate::cache::Cache;
 use crate::counters::Counters;
 use crate::error::EngineError;
 use crate::model::{Model, ModelError, ModelInfo, Reads, Row, RowOutput};
 use crate::tokens::{Text, TokenizeRequest, Tokenizer};
+
+mod states;
+
+pub(crate) use states::WorkerStates;
 
 /// More rebuilds than this within [`RESTART_WINDOW`] take the worker down for good.
 const MAX_RESTARTS: usize = 5;
 const RESTART_WINDOW: Duration = Duration::from_secs(60);
 const WARM_UP_TEXT: &str = "The spring fills the stream, and the stream turns the mill.";
 
-/// Builds a model on the worker's thread; called again after a panic.
+/// Builds a model on the thread of its worker: called once for each worker, one after another, and again after a panic.
 pub type ModelFactory = Box<dyn FnMut() -> Result<Box<dyn Model>, ModelError> + Send>;
 
-/// How the worker is.
+/// How a worker is, or all workers of an engine are: ready when all are, down when one is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WorkerState {
     /// It loads the encoder, at the start or after a panic.
@@ -35,26 +39,30 @@ pub enum WorkerState {
     Down(String),
 }
 
-/// What the worker thread is given.
+/// What a worker thread is given.
 pub(crate) struct WorkerParts {
-    pub(crate) factory: ModelFactory,
+    /// Its number among the workers, from 0.
+    pub(crate) number: usize,
+    /// Shared by all workers, each of which holds it while it builds its model.
+    pub(crate) factory: Arc<Mutex<ModelFactory>>,
     pub(crate) tokenizer: Arc<dyn Tokenizer>,
     pub(crate) queue: Arc<Queue>,
+    pub(crate) cache: Arc<Cache>,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) state: watch::Sender<WorkerState>,
+    pub(crate) states: Arc<WorkerStates>,
     pub(crate) info: Arc<OnceLock<ModelInfo>>,
 }
 
-/// Starts the worker. The thread ends when the queue is closed and empty, or when the worker goes down.
+/// Starts a worker. The thread ends when the queue is closed and empty, or when the worker goes down.
 pub(crate) fn spawn(parts: WorkerParts) -> std::io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name("inference".into()).spawn(move || supervise(parts))
+    std::thread::Builder::new().name(format!("inference-{}", parts.number)).spawn(move || supervise(parts))
 }
 
-fn supervise(mut parts: WorkerParts) {
+fn supervise(parts: WorkerParts) {
     let mut panics = VecDeque::new();
     loop {
-        parts.state.send_replace(WorkerState::Starting);
-        let life = catch_unwind(AssertUnwindSafe(|| live(&mut parts)));
+        parts.states.set(parts.number, WorkerState::Starting);
+        let life = catch_unwind(AssertUnwindSafe(|| live(&parts)));
         let reason = match life {
             Ok(Ok(())) => return,
             Ok(Err(load_error)) => Some(load_error.to_string()),
@@ -68,27 +76,33 @@ fn supervise(mut parts: WorkerParts) {
             }
         };
         if let Some(reason) = reason {
-            error!(%reason, "inference worker is down");
+            error!(worker = parts.number, %reason, "inference worker is down");
             parts.queue.fail(&EngineError::WorkerDown);
-            parts.state.send_replace(WorkerState::Down(reason));
+            parts.states.set(parts.number, WorkerState::Down(reason));
             return;
         }
-        warn!("inference worker panicked, rebuilding the model");
+        warn!(worker = parts.number, "inference worker panicked, rebuilding the model");
     }
 }
 
 /// One life of the worker: build, warm up, serve until the queue ends. A panic in the model drops the replies of its
 /// batch, which tells the callers, and ends the life.
-fn live(parts: &mut WorkerParts) -> Result<(), ModelError> {
-    let mut model = (parts.factory)()?;
+fn live(parts: &WorkerParts) -> Result<(), ModelError> {
+    let mut model = build(&parts.factory)?;
     warm_up(model.as_mut(), parts.tokenizer.as_ref())?;
     let info = parts.info.get_or_init(|| model.info().clone());
-    info!(device = %info.device, dtype = %info.dtype, encoder = %info.encoder_digest, "encoder is ready");
-    parts.state.send_replace(WorkerState::Ready);
+    info!(worker = parts.number, device = %info.device, dtype = %info.dtype, encoder = %info.encoder_digest, "encoder is ready");
+    parts.states.set(parts.number, WorkerState::Ready);
     while let Some(batch) = parts.queue.take_batch() {
-        run(model.as_mut(), batch, &parts.counters);
+        run(model.as_mut(), batch, parts);
     }
     Ok(())
+}
+
+fn build(factory: &Mutex<ModelFactory>) -> Result<Box<dyn Model>, ModelError> {
+    // A factory that panicked is called again, as after any panic of a worker.
+    let mut factory = factory.lock().unwrap_or_else(PoisonError::into_inner);
+    (*factory)()
 }
 
 fn warm_up(model: &mut dyn Model, tokenizer: &dyn Tokenizer) -> Result<(), ModelError> {
@@ -99,24 +113,29 @@ fn warm_up(model: &mut dyn Model, tokenizer: &dyn Tokenizer) -> Result<(), Model
     model.forward(&[row]).map(drop)
 }
 
-fn run(model: &mut dyn Model, batch: Vec<Entry>, counters: &Counters) {
+fn run(model: &mut dyn Model, batch: Vec<Entry>, parts: &WorkerParts) {
+    let counters = &parts.counters;
     let started = Instant::now();
-    let (rows, replies): (Vec<_>, Vec<_>) =
-        batch.into_iter().map(|entry| (entry.row, (entry.reply, entry.queued_at))).unzip();
+    let (rows, waiting): (Vec<_>, Vec<_>) =
+        batch.into_iter().map(|entry| (entry.row, (entry.key, entry.subscribers))).unzip();
     let outputs = forward(model, &rows);
     let encoded = started.elapsed();
     counters.batches.add(1);
     counters.model_microseconds.add(u64::try_from(encoded.as_micros()).unwrap_or(u64::MAX));
-    for ((output, (reply, queued_at)), row) in outputs.into_iter().zip(replies).zip(&rows) {
-        if output.is_ok() {
+    for ((output, (key, subscribers)), row) in outputs.into_iter().zip(waiting).zip(&rows) {
+        if let Ok(output) = &output {
+            parts.cache.keep(&key, output);
             counters.rows.add(1);
             counters.tokens.add(row.tokens.len() as u64);
         } else {
             counters.failed_rows.add(1);
         }
-        let queued = started.duration_since(queued_at);
-        // A caller who has left meanwhile needs no answer.
-        let _ = reply.send(output.map(|output| Done { output, queued, encoded }));
+        for subscriber in subscribers {
+            let queued = started.duration_since(subscriber.queued_at);
+            let done = output.clone().map(|output| Done { output, queued, encoded });
+            // A caller who has left meanwhile needs no answer.
+            let _ = subscriber.reply.send(done);
+        }
     }
 }
 

@@ -117,6 +117,7 @@ impl MeasureAccuracy {
                 let model = model.map_err(|error| ModelError::Load(error.to_string()))?;
                 Ok(Box::new(model) as Box<dyn Model>)
             }),
+            replicas: 1,
             tokenizer: Arc::clone(tokenizer),
             limits: comparison::limits(),
         }

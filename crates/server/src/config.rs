@@ -39,7 +39,10 @@ pub(crate) struct Serve {
     /// Element type of the encoder: fp32 is exact; bf16, int8 (CPU) and fp16 (GPU) are faster and move logits a little
     #[arg(long, env = "HEADWATER_DTYPE", default_value = "fp32")]
     dtype: Precision,
-    /// Threads of the encoder on the CPU; 0 is one for each core
+    /// Encoders that work on the one queue, each on a thread of its own
+    #[arg(long, env = "HEADWATER_REPLICAS", value_name = "N", default_value_t = 1)]
+    replicas: usize,
+    /// Threads of each encoder on the CPU; 0 is one for each core
     #[arg(long, env = "HEADWATER_THREADS", value_name = "N", default_value_t = 0)]
     threads: usize,
     /// Whose kernels the encoder uses on the CPU: native (AVX-512 with bf16), libtorch, or auto for the best there is
@@ -51,12 +54,15 @@ pub(crate) struct Serve {
     /// Longest sequence in tokens, special tokens included [default: the tokenizer's own limit]
     #[arg(long, env = "HEADWATER_MAX_TOKENS", value_name = "N")]
     max_tokens: Option<usize>,
-    /// Tokens of one batch; a longer row runs alone
-    #[arg(long, env = "HEADWATER_BATCH_TOKENS", value_name = "N", default_value_t = 1_024)]
+    /// Tokens of one batch, a longer row runs alone; 0 is what suits the device: 1024 on a CPU, 16384 on a GPU
+    #[arg(long, env = "HEADWATER_BATCH_TOKENS", value_name = "N", default_value_t = 0)]
     batch_tokens: usize,
     /// Rows of one batch
     #[arg(long, env = "HEADWATER_BATCH_ROWS", value_name = "N", default_value_t = 128)]
     batch_rows: usize,
+    /// Bytes of encoder outputs kept for texts that come again, keys included; 0 turns it off
+    #[arg(long, env = "HEADWATER_CACHE_BYTES", value_name = "BYTES", default_value_t = 64 << 20)]
+    cache_bytes: usize,
     /// Inputs of one call
     #[arg(long, env = "HEADWATER_MAX_INPUTS", value_name = "N", default_value_t = 256)]
     max_inputs: usize,
@@ -110,8 +116,9 @@ impl Serve {
             max_choices: self.max_choices,
             max_in_flight_rows: self.max_in_flight_rows,
             max_in_flight_bytes: self.max_in_flight_bytes,
-            batch_tokens: self.batch_tokens,
+            batch_tokens: batch_tokens(self.batch_tokens, self.device),
             batch_rows: self.batch_rows,
+            cache_bytes: self.cache_bytes,
             tokenizer_threads: self.tokenizer_threads.max(1),
         };
         let options = LoadOptions {
@@ -129,6 +136,7 @@ impl Serve {
                     let model = model.map_err(|error| ModelError::Load(error.to_string()))?;
                     Ok(Box::new(model) as Box<dyn Model>)
                 }),
+                replicas: self.replicas.max(1),
                 tokenizer: Arc::new(tokenizer) as Arc<dyn Tokenizer>,
                 limits,
             },
@@ -151,6 +159,16 @@ impl Serve {
     }
 }
 
+/// The tokens of one batch: as `asked`, or what suits the device. A CPU is busy with a few texts, and a larger batch only
+/// makes callers wait for each other; a GPU needs many to be busy at all.
+fn batch_tokens(asked: usize, device: Device) -> usize {
+    match (asked, device) {
+        (0, Device::Cpu) => 1_024,
+        (0, Device::Cuda(_)) => 16_384,
+        (asked, _) => asked,
+    }
+}
+
 /// The digest of the encoder in a bundle, for those who write manifests by hand.
 #[derive(Debug, Args)]
 pub(crate) struct DigestOf {
@@ -161,5 +179,17 @@ pub(crate) struct DigestOf {
 impl DigestOf {
     pub(crate) fn run(&self) -> Result<Digest, Failure> {
         Ok(Bundle::open(&self.bundle)?.encoder_digest()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_suits_the_device_unless_somebody_says_otherwise() {
+        assert_eq!(batch_tokens(0, Device::Cpu), 1_024);
+        assert_eq!(batch_tokens(0, Device::Cuda(0)), 16_384);
+        assert_eq!(batch_tokens(300, Device::Cuda(0)), 300);
     }
 }

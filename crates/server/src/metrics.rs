@@ -63,16 +63,26 @@ impl Metrics {
         family("connections", "gauge", "Open connections.", now(&self.connections));
         family("tasks", "gauge", "Tasks served.", engine.live().len() as u64);
         family("rows_in_flight", "gauge", "Rows admitted and not yet answered.", engine.in_flight_rows() as u64);
-        family("rows_queued", "gauge", "Rows in line for the worker.", engine.queued_rows() as u64);
+        family("rows_queued", "gauge", "Rows in line for a worker.", engine.queued_rows() as u64);
         family("rows_total", "counter", "Rows the model answered.", counters.rows.value());
         family("tokens_total", "counter", "Tokens of those rows.", counters.tokens.value());
         family("batches_total", "counter", "Batches run.", counters.batches.value());
         family("model_microseconds_total", "counter", "Time in the model.", counters.model_microseconds.value());
         family("rows_failed_total", "counter", "Rows the model refused or failed.", counters.failed_rows.value());
+        family(
+            "rows_deduplicated_total",
+            "counter",
+            "Rows that joined an equal one.",
+            counters.deduplicated_rows.value(),
+        );
+        family("cache_hits_total", "counter", "Rows the cache answered.", counters.cache_hits.value());
+        family("cache_misses_total", "counter", "Rows not in the cache.", counters.cache_misses.value());
+        family("cache_evictions_total", "counter", "Entries that left for room.", counters.cache_evictions.value());
+        family("cache_bytes", "gauge", "Bytes the cache holds.", engine.cache_bytes() as u64);
         family("rows_expired_total", "counter", "Rows dropped past their deadline.", counters.expired_rows.value());
         family("rows_abandoned_total", "counter", "Rows whose caller had left.", counters.abandoned_rows.value());
         family("asks_overloaded_total", "counter", "Asks refused for load.", counters.overloaded_asks.value());
-        family("worker_restarts_total", "counter", "Times the worker was rebuilt.", counters.worker_restarts.value());
+        family("worker_restarts_total", "counter", "Times a worker was rebuilt.", counters.worker_restarts.value());
         let _ = writeln!(
             text,
             "# HELP headwater_refusals_total Calls refused, by code.\n# TYPE headwater_refusals_total counter"

@@ -1,7 +1,8 @@
-//! The stages every ask passes: found, admitted, tokenized, queued and awaited.
+//! The stages every ask passes: found, admitted, tokenized, looked up, queued and awaited.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
@@ -10,10 +11,11 @@ use tracing::error;
 use super::Engine;
 use crate::admission::Permit;
 use crate::ask::{Reading, Truncation};
-use crate::batcher::{Done, Entry};
+use crate::batcher::{Done, Subscriber};
 use crate::error::{EngineError, Stage};
 use crate::live::ServedHead;
-use crate::model::Row;
+use crate::model::{Row, RowOutput};
+use crate::row_key::RowKey;
 use crate::rows::{Cost, Sequence};
 use crate::task::{Selector, TaskKey};
 use crate::tokens::{TokenizeRequest, Tokenizer, Tokens};
@@ -86,33 +88,100 @@ impl Engine {
         finished.inspect_err(|_| self.counters.failed_rows.add(1))
     }
 
-    /// Queues `rows` and waits for all of them, in order.
+    /// Waits for all of `rows`, in order; or for the first that fails. What the cache has of them is not computed again,
+    /// the rest stands in line.
     pub(super) async fn run(&self, rows: Vec<Row>, deadline: Option<Instant>) -> Result<Vec<Done>, EngineError> {
-        let taken = Arc::new(AtomicBool::new(false));
-        let queued_at = Instant::now();
-        let (entries, replies): (Vec<_>, Vec<_>) = rows
-            .into_iter()
-            .map(|row| {
-                let (reply, receiver) = oneshot::channel();
-                (Entry { row, reply, deadline, queued_at, taken: Arc::clone(&taken) }, receiver)
-            })
-            .unzip();
-        self.queue.push(entries)?;
+        let (pending, taken) = self.submit(rows, deadline)?;
         let all = async {
-            let mut done = Vec::with_capacity(replies.len());
-            for reply in replies {
-                // A dropped reply means that the worker panicked with the row in hand.
-                let lost = || EngineError::Internal("the inference worker panicked".to_owned());
-                done.push(reply.await.map_err(|_| lost())??);
+            let mut done = Vec::with_capacity(pending.len());
+            for row in pending {
+                done.push(row.done().await?);
             }
             Ok(done)
         };
-        let Some(deadline) = deadline else { return all.await };
-        timeout_at(deadline, all).await.unwrap_or_else(|_| {
-            let stage = if taken.load(Ordering::Acquire) { Stage::Encode } else { Stage::Queue };
-            Err(EngineError::DeadlineExceeded(stage))
-        })
+        until(deadline, &taken, all).await
     }
+
+    /// Waits for all of `rows`, in order, and says of each what became of it.
+    pub(super) async fn run_each(
+        &self,
+        rows: Vec<Row>,
+        deadline: Option<Instant>,
+    ) -> Result<Vec<Result<Done, EngineError>>, EngineError> {
+        let (pending, taken) = self.submit(rows, deadline)?;
+        let all = async {
+            let mut done = Vec::with_capacity(pending.len());
+            for row in pending {
+                done.push(row.done().await);
+            }
+            Ok(done)
+        };
+        until(deadline, &taken, all).await
+    }
+
+    /// Puts in line what the cache does not know, and gives the other end of the rows' flag that they were taken.
+    fn submit(
+        &self,
+        rows: Vec<Row>,
+        deadline: Option<Instant>,
+    ) -> Result<(Vec<Pending>, Arc<AtomicBool>), EngineError> {
+        let taken = Arc::new(AtomicBool::new(false));
+        let queued_at = Instant::now();
+        let mut in_line = Vec::new();
+        let mut pending = Vec::with_capacity(rows.len());
+        for mut row in rows {
+            let key = RowKey::new(&row, &self.hashing);
+            let known = self.cache.look_up(&key, row.reads);
+            row.reads = row.reads.without(&known);
+            if row.reads.is_empty() {
+                pending.push(Pending { known, rest: None });
+                continue;
+            }
+            let (reply, receiver) = oneshot::channel();
+            in_line.push((key, row, Subscriber { reply, deadline, queued_at, taken: Arc::clone(&taken) }));
+            pending.push(Pending { known, rest: Some(receiver) });
+        }
+        if !in_line.is_empty() {
+            self.queue.push(in_line)?;
+        }
+        Ok((pending, taken))
+    }
+}
+
+/// A row on its way.
+struct Pending {
+    /// What the cache had of it.
+    known: RowOutput,
+    /// Where the rest arrives, if any is missing; the worker holds the other end.
+    rest: Option<oneshot::Receiver<Result<Done, EngineError>>>,
+}
+
+impl Pending {
+    async fn done(self) -> Result<Done, EngineError> {
+        let Some(rest) = self.rest else {
+            return Ok(Done { output: self.known, queued: Duration::ZERO, encoded: Duration::ZERO });
+        };
+        // A dropped reply means that the worker panicked with the row in hand.
+        let lost = || EngineError::Internal("the inference worker panicked".to_owned());
+        let mut done = rest.await.map_err(|_| lost())??;
+        let mut output = self.known;
+        output.fill(&done.output);
+        done.output = output;
+        Ok(done)
+    }
+}
+
+/// What comes of `work`, if it comes before the deadline.
+async fn until<T>(
+    deadline: Option<Instant>,
+    taken: &AtomicBool,
+    work: impl Future<Output = Result<T, EngineError>>,
+) -> Result<T, EngineError> {
+    let Some(deadline) = deadline else { return work.await };
+    timeout_at(deadline, work).await.unwrap_or_else(|_| {
+        let stage = if taken.load(Ordering::Acquire) { Stage::Encode } else { Stage::Queue };
+        Err(EngineError::DeadlineExceeded(stage))
+    })
 }
 
 pub(super) fn read(

@@ -69,6 +69,7 @@ pub fn limits() -> Limits {
         batch_tokens: 1_024,
         batch_rows: 128,
         tokenizer_threads: 2,
+        cache_bytes: 0,
     }
 }
 

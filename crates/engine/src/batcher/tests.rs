@@ -1,0 +1,115 @@
+//! What the queue owes: equal rows run once for all who wait, and nobody who waits is forgotten.
+
+use std::hash::{BuildHasherDefault, DefaultHasher};
+
+use super::*;
+use crate::model::Reads;
+use crate::tokens::Tokens;
+
+type Reply = oneshot::Receiver<Result<Done, EngineError>>;
+
+const POOLED: Reads = Reads { pooled: true, cls: false, tokens: false };
+const TOKENS: Reads = Reads { pooled: false, cls: false, tokens: true };
+
+fn queue() -> Queue {
+    Queue::new(Budget { tokens: 100, rows: 10 }, Arc::default())
+}
+
+/// Puts one row in line, of `length` tokens that are all `id`.
+fn push(queue: &Queue, (id, length): (u32, usize), reads: Reads, deadline: Option<Instant>) -> Reply {
+    let tokens = Tokens { ids: vec![id; length], ..Tokens::default() };
+    let row = Row { tokens: Arc::new(tokens), task_embedding: None, reads };
+    let key = RowKey::new(&row, &BuildHasherDefault::<DefaultHasher>::default());
+    let (reply, receiver) = oneshot::channel();
+    let subscriber = Subscriber { reply, deadline, queued_at: Instant::now(), taken: Arc::default() };
+    queue.push(vec![(key, row, subscriber)]).unwrap();
+    receiver
+}
+
+fn ids(batch: &[Entry]) -> Vec<u32> {
+    batch.iter().map(|entry| entry.row.tokens.ids[0]).collect()
+}
+
+#[test]
+fn equal_rows_are_one_row_that_reads_what_any_of_them_reads() {
+    let queue = queue();
+    let _replies = [(7, POOLED), (8, POOLED), (7, TOKENS)].map(|(id, reads)| push(&queue, (id, 3), reads, None));
+    assert_eq!((queue.len(), queue.counters.deduplicated_rows.value()), (2, 1));
+    let batch = queue.take_batch().unwrap();
+    assert_eq!(ids(&batch), [7, 8]);
+    assert_eq!(batch[0].row.reads, POOLED.union(TOKENS));
+    assert_eq!(batch[0].subscribers.len(), 2);
+    assert!(batch.iter().flat_map(|entry| &entry.subscribers).all(|who| who.taken.load(Ordering::Acquire)));
+}
+
+#[test]
+fn a_row_that_was_taken_is_joined_no_more() {
+    let queue = queue();
+    let _first = push(&queue, (7, 3), POOLED, None);
+    let taken = queue.take_batch().unwrap();
+    let _second = push(&queue, (7, 3), TOKENS, None);
+    assert_eq!((taken[0].subscribers.len(), taken[0].row.reads), (1, POOLED));
+    assert_eq!(queue.len(), 1);
+}
+
+#[test]
+fn a_row_stays_while_one_subscriber_waits_and_goes_with_the_last() {
+    let queue = queue();
+    let past = Instant::now().checked_sub(Duration::from_secs(1));
+    let mut expired = push(&queue, (7, 3), POOLED, past);
+    let left = push(&queue, (7, 3), POOLED, None);
+    let waiting = push(&queue, (7, 3), POOLED, None);
+    drop((left, push(&queue, (8, 3), POOLED, None)));
+    let _last = push(&queue, (9, 3), POOLED, None);
+    let batch = queue.take_batch().unwrap();
+    assert_eq!(ids(&batch), [7, 9], "nobody waits for 8");
+    assert_eq!(batch[0].subscribers.len(), 1);
+    assert_eq!(expired.try_recv(), Ok(Err(EngineError::DeadlineExceeded(Stage::Queue))));
+    let counters = &queue.counters;
+    assert_eq!((counters.expired_rows.value(), counters.abandoned_rows.value()), (1, 2));
+    drop(waiting);
+    let _again = push(&queue, (8, 3), POOLED, None);
+    assert_eq!(ids(&queue.take_batch().unwrap()), [8], "a dropped row can come again");
+}
+
+#[test]
+fn a_queue_that_fails_tells_every_subscriber() {
+    let queue = queue();
+    let replies = [7, 7, 8].map(|id| push(&queue, (id, 3), POOLED, None));
+    queue.fail(&EngineError::WorkerDown);
+    for mut reply in replies {
+        assert_eq!(reply.try_recv(), Ok(Err(EngineError::WorkerDown)));
+    }
+    assert!(queue.take_batch().is_none());
+}
+
+#[test]
+fn shorter_rows_pass_a_long_one_until_it_is_the_oldest() {
+    let queue = queue();
+    let mut replies = vec![push(&queue, (1, 60), POOLED, None), push(&queue, (2, 90), POOLED, None)];
+    for id in 10..16 {
+        replies.push(push(&queue, (id, 30), POOLED, None));
+        replies.push(push(&queue, (id + 10, 60), POOLED, None));
+    }
+    assert_eq!(ids(&queue.take_batch().unwrap()), [1, 10]);
+    assert_eq!(ids(&queue.take_batch().unwrap()), [2], "now it is the oldest");
+    assert_eq!(ids(&queue.take_batch().unwrap()), [20, 11]);
+    let _first_again = push(&queue, (1, 60), POOLED, None);
+    assert_eq!(queue.len(), 10, "rows that went are gone from the index too");
+}
+
+#[test]
+fn a_batch_that_leaves_rows_behind_wakes_another_worker() {
+    let queue = Arc::new(queue());
+    let workers: Vec<_> = (0..2)
+        .map(|_| {
+            let queue = Arc::clone(&queue);
+            std::thread::spawn(move || queue.take_batch().map(|batch| ids(&batch)))
+        })
+        .collect();
+    let rows = [(1, 80), (2, 80)];
+    let _replies = rows.map(|row| push(&queue, row, POOLED, None));
+    let mut batches: Vec<_> = workers.into_iter().map(|worker| worker.join().unwrap().unwrap()).collect();
+    batches.sort();
+    assert_eq!(batches, [[1], [2]]);
+}
