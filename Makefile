@@ -18,8 +18,8 @@ test: setup ## every test of the workspace
 lint: setup ## format, clippy, documentation, contract and dependency rules
 	@sh deploy/lint.sh
 
-bench: build ## latency, rows per second and padding waste of the starter encoder, by length
-	target/release/headwater-server bench --bundle registry/starter $(ARGS)
+bench: build ## the encoder and the server beside other engines, with targets (makes .venv-bench; QUICK=1: 5 minutes)
+	@sh deploy/bench.sh $(if $(QUICK),--quick) $(ARGS)
 
 parity: build ## tokenizer and full-size encoder against a live `transformers` (makes .venv)
 	@sh deploy/parity.sh $(ARGS)

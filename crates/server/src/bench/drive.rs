@@ -39,7 +39,7 @@ enum Question {
         #[serde(default = "once")]
         repeat: usize,
     },
-    /// The row with `tasks` task embeddings, as one batch and row by row in turn: `{"together": [...], "apart": [...]}`.
+    /// The row with `tasks` task embeddings, as one batch and row by row: `{"together": [...], "apart": [...]}`.
     Exact {
         tokens: Vec<u32>,
         tasks: usize,
