@@ -1,5 +1,7 @@
 """Over gRPC, with the load made on the same machine: rates, what the network costs, and what many tasks cost."""
 
+import statistics
+
 from figures import Figure, Sample, times_faster
 from mixed import LONGEST, QUICK_SENTENCES, SHORTEST, batches
 from server import rows_file
@@ -72,18 +74,18 @@ def network(bench):
 
 
 def latency(bench):
+    """Each difference is between neighbours in time, so that a slower minute is in both."""
     sentence = bench.texts.of_length(SHORT_TOKENS)
-    calls = 20 if bench.plan.quick else 60
+    calls, rounds = (20, 5) if bench.plan.quick else (40, 15)
     file = rows_file("latency", [sentence] * calls)
     server, own = bench.server(), bench.pool.get(OWN, "bf16")
     task = one_task(server)
     served, alone = [], []
-    for _ in range(1 + (3 if bench.plan.quick else 7)):
+    for _ in range(1 + rounds):
         served.append(server.load(file, 1, task)["p50_ms"])
-        ms = sorted(own.forward([sentence.ids], calls))
-        alone.append(ms[len(ms) // 2])
+        alone.append(statistics.median(own.forward([sentence.ids], calls)))
     samples = [Sample("served", served[1:]), Sample("engine", alone[1:])]
-    added = samples[0].median - samples[1].median
+    added = statistics.median(with_it - without for with_it, without in zip(served[1:], alone[1:]))
     name = f"one caller, {SHORT_TOKENS} tokens, added by gRPC"
     bench.add(Figure("latency", name, added, MOST_ADDED_MS, unit="ms", at_most=True, samples=samples))
 
