@@ -37,7 +37,7 @@ def mixed(bench):
                 rates[name].append(tokens / ms[name] * 1e3)
     samples = {name: Sample(name, values, "tokens/s") for name, values in rates.items()}
     padded = sum(len(batch) * max(map(len, batch)) for batch in as_they_come)
-    note = f"{len(rows)} sentences, {tokens:,} tokens, {100 * (padded / tokens - 1):.0f} % more when padded as they come"
+    note = f"{len(rows)} rows, {tokens:,} tokens, {100 * (padded / tokens - 1):.0f} % more when padded as they come"
     waits = times_faster("mixed", "openvino as they come", samples["own bf16"], samples["openvino bf16"], AS_THEY_COME)
     waits.note = note
     bench.add(waits)
