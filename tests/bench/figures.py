@@ -5,6 +5,10 @@ import statistics
 from dataclasses import dataclass, field
 
 
+# A median so far from the best was disturbed: threads that spin suffer most, so that a ratio may flatter either side.
+STEADY = 1.2
+
+
 @dataclass
 class Sample:
     """What was measured of one engine: milliseconds, of which less is better, or a rate, of which more is."""
@@ -26,6 +30,11 @@ class Sample:
         """What nine of ten are better than, or equal to."""
         worst_last = sorted(self.values, reverse=self.unit != "ms")
         return worst_last[min(len(worst_last) - 1, math.ceil(0.9 * len(worst_last)) - 1)]
+
+    @property
+    def unsteady(self):
+        apart = self.median / self.best if self.unit == "ms" else self.best / self.median
+        return len(self.values) > 2 and apart > STEADY
 
     def __str__(self):
         spread = f" [{number(self.best)}, {number(self.p90)}; {len(self.values)}]" if len(self.values) > 1 else ""
@@ -55,6 +64,11 @@ class Figure:
         reached = self.value <= self.target if self.at_most else self.value >= self.target
         return "pass" if reached else "short"
 
+    @property
+    def unsteady(self):
+        """Whose median is too far from its best for the figure to be quoted."""
+        return [sample.who for sample in self.samples if sample.unsteady]
+
     def value_text(self):
         return "-" if self.value is None else quantity(self.value, self.unit)
 
@@ -70,7 +84,11 @@ class Figure:
             for sample in self.samples
         }
         plain = ("section", "name", "value", "target", "unit", "at_most", "missing", "note")
-        return {name: getattr(self, name) for name in plain} | {"verdict": self.verdict, "samples": samples}
+        return {name: getattr(self, name) for name in plain} | {
+            "verdict": self.verdict,
+            "unsteady": self.unsteady,
+            "samples": samples,
+        }
 
 
 def number(value):

@@ -12,14 +12,19 @@ def line(figure):
     """One line of a running benchmark."""
     head = f"{figure.verdict:8}{figure.section:11}{figure.name:52}{figure.value_text():>15}  {figure.target_text():15}"
     samples = "   ".join(f"{sample.who} {sample}" for sample in figure.samples)
-    more = "; ".join(text for text in (figure.missing, figure.note) if text)
+    unsteady = f"unsteady, repeat: {', '.join(figure.unsteady)}" if figure.unsteady else ""
+    more = "; ".join(text for text in (figure.missing, figure.note, unsteady) if text)
     return "\n".join(text for text in (f"{head}  {samples}".rstrip(), f"{'':19}({more})" if more else "") if text)
 
 
 def summary(figures):
     count = {verdict: sum(figure.verdict == verdict for figure in figures) for verdict in ("pass", "short", "missing")}
     parts = [f"{count['pass']} of {len(figures)} figures reach their target", f"{count['short']} fall short"]
-    return ", ".join(parts + ([f"{count['missing']} could not be measured"] if count["missing"] else []))
+    if count["missing"]:
+        parts.append(f"{count['missing']} could not be measured")
+    if unsteady := sum(bool(figure.unsteady) for figure in figures):
+        parts.append(f"{unsteady} are unsteady and worth nothing until repeated on an idle machine")
+    return ", ".join(parts)
 
 
 def write(results):
@@ -43,7 +48,8 @@ def markdown(results):
         own = samples[0][1] if samples else "-"
         beside = ", ".join(f"{who} {text}" for who, text in samples[1:2]) or figure["note"] or "-"
         name = f"{figure['section']}: {figure['name']}"
-        rows.append("| " + " | ".join([name, own, beside, value(figure), target(figure), figure["verdict"]]) + " |")
+        verdict = figure["verdict"] + (", unsteady" if figure["unsteady"] else "")
+        rows.append("| " + " | ".join([name, own, beside, value(figure), target(figure), verdict]) + " |")
     about = results["machine"]
     peers = ", ".join(f"{name} {version}" for name, version in about["peers"].items())
     where = f"{about['processor']}, {about['cores']} cores, {', '.join(about['has'])}, {about['memory']}"
