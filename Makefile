@@ -21,8 +21,8 @@ test: setup ## every test of the workspace
 lint: setup ## format, clippy, documentation, contract and dependency rules
 	@sh deploy/lint.sh
 
-bench: build ## latency, rows per second and padding waste of the starter encoder, by length
-	target/release/headwater-server bench --bundle registry/starter $(ARGS)
+bench: build ## the encoder and the server beside other engines, with targets (makes .venv-bench; QUICK=1: 5 minutes)
+	@sh deploy/bench.sh $(if $(QUICK),--quick) $(ARGS)
 
 accuracy: build ## what bf16 changes of the starter's answers in fp32 (ROWS=DIR, ARGS="--dtypes bf16 --record")
 	target/release/headwater-server accuracy --bundle registry/starter $(addprefix --data ,$(wildcard $(ROWS))) $(ARGS)

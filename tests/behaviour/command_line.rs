@@ -240,3 +240,30 @@ async fn tasks_and_vectors_and_tokens_come_as_lines() {
     let run = headwater(&server, &["health", "--wait", "30"], "").await;
     assert_eq!((run.status, run.output.as_str()), (DONE, "{\"status\":\"SERVING\"}\n"));
 }
+
+#[tokio::test]
+async fn a_load_asks_every_row_once_and_tells_how_fast_they_were_answered() {
+    let server = TestServer::start().await;
+    let rows = "{\"text\": \"two words\"}\n".repeat(40);
+    let load = |input: &str| {
+        let input = input.to_owned();
+        let server = &server;
+        async move {
+            let words = ["load", "--input", "-", "--concurrency", "4", "--task", "mood", "--task", "length"];
+            headwater(server, &words, &input).await
+        }
+    };
+    let run = load(&rows).await;
+    assert_eq!((run.status, run.errors.as_str()), (DONE, ""));
+    let found = run.lines().remove(0);
+    assert_eq!((&found["calls"], &found["failed"], &found["tasks"]), (&40.into(), &0.into(), &2.into()));
+    assert_eq!(found["tokens"], 160, "two words are four tokens");
+    assert!(found["tokens_per_second"].as_f64().unwrap() > 0.0 && found["p50_ms"].as_f64() <= found["p99_ms"].as_f64());
+    let run = load("{\"text\": \"fine\"}\n{\"text\": \"\"}\n").await;
+    let found = run.lines().remove(0);
+    assert_eq!(
+        (run.status, &found["failed"], &found["failure"]["code"]),
+        (SOME_FAILED, &1.into(), &"INVALID_ARGUMENT".into())
+    );
+    assert_eq!(load("no row\n").await.status, USAGE);
+}

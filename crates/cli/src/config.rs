@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{classify, compare, embed, heads, health, score, tasks, tokenize, zero_shot};
+use crate::{classify, compare, embed, heads, health, load, score, tasks, tokenize, zero_shot};
 
 /// Asks a Headwater server, and looks after its heads.
 ///
@@ -81,6 +81,8 @@ pub(crate) enum Verb {
     Heads(heads::Verb),
     /// Ask whether the server is ready.
     Health(health::Arguments),
+    /// Measure how fast texts are answered, so many at a time.
+    Load(load::Arguments),
 }
 
 impl SessionArguments {

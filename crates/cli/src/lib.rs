@@ -24,6 +24,7 @@ mod tokenize;
 mod tasks;
 mod heads;
 mod health;
+mod load;
 
 use std::io::{Read, Write};
 
@@ -98,5 +99,6 @@ async fn obey(verb: Verb, session: &mut Session) -> Result<Outcome, CliError> {
         Verb::Task(arguments) => tasks::show(arguments, session).await,
         Verb::Heads(verb) => heads::run(verb, session).await,
         Verb::Health(arguments) => health::run(arguments, session).await,
+        Verb::Load(arguments) => load::run(arguments, session).await,
     }
 }

@@ -93,6 +93,23 @@ pub(crate) async fn list(arguments: ListArguments, session: &mut Session) -> Res
     Ok(Outcome::Done)
 }
 
+/// The name of every task that is served.
+pub(crate) async fn names(session: &mut Session) -> Result<Vec<String>, CliError> {
+    let mut client = session.catalog().await?;
+    let mut names = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let request = ListTasksRequest { page_size: PAGE_SIZE, page_token, selector: None };
+        let reply = client.list_tasks(session.call(request)).await.map_err(|status| session.failed(status))?;
+        let page = reply.into_inner();
+        names.extend(page.tasks.into_iter().map(|task| task.name));
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return Ok(names);
+        }
+    }
+}
+
 pub(crate) async fn show(arguments: ShowArguments, session: &mut Session) -> Result<Outcome, CliError> {
     let mut client = session.catalog().await?;
     let request = GetTaskRequest { task: arguments.task, version: arguments.version };

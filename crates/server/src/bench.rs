@@ -1,4 +1,7 @@
-//! `bench`: how long the encoder takes by batch and length, and what mixed lengths cost.
+//! `bench`: how long the encoder takes by batch and length, and what mixed lengths cost; or, driven by another program,
+//! how long it takes over whatever that one asks.
+
+mod drive;
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -45,6 +48,9 @@ pub(crate) struct Bench {
     /// Seconds spent on each shape
     #[arg(long, value_name = "S", default_value_t = 3)]
     seconds: u64,
+    /// Measure what another program asks, in JSON lines from standard input to standard output
+    #[arg(long, conflicts_with = "seconds")]
+    drive: bool,
 }
 
 impl Bench {
@@ -64,6 +70,10 @@ impl Bench {
         };
         let loading = Instant::now();
         let mut model = deberta::load(&encoder_dir, options)?;
+        if self.drive {
+            let peak = || peak_gflops(self.dtype);
+            return drive::drive(&mut model, peak, std::io::stdin().lock(), std::io::stdout().lock());
+        }
         let info = model.info().clone();
         say(&format!(
             "hidden {}, {} on {}, threads {}, seed {SEED}, loaded in {:.2} s",
@@ -94,6 +104,11 @@ impl Bench {
         ));
         Ok(())
     }
+}
+
+/// Operations a second that this machine reaches in products of this element type, in GFLOP/s.
+fn peak_gflops(dtype: Precision) -> Result<f64, Failure> {
+    Err(format!("this build has no measure of the machine's peak in {dtype}").into())
 }
 
 /// What was measured of one workload.
@@ -136,7 +151,7 @@ fn line(batch: &str, length: &str, measured: Measured) -> String {
 }
 
 fn random_rows(lengths: impl Iterator<Item = usize>, vocabulary: usize) -> Vec<Row> {
-    let mut random = Random(SEED);
+    let mut random = Random::new();
     let row = |length: usize| {
         let ids = (0..length).map(|_| (random.next() % vocabulary as u64) as u32).collect();
         let tokens = Tokens { ids, type_ids: vec![0; length], origins: vec![None; length], cut: None };
@@ -147,9 +162,9 @@ fn random_rows(lengths: impl Iterator<Item = usize>, vocabulary: usize) -> Vec<R
 
 /// Lengths from 5 to 200, most of them short.
 fn mixed_lengths() -> impl Iterator<Item = usize> {
-    let mut random = Random(SEED);
+    let mut random = Random::new();
     (0..MIXED_ROWS).map(move |_| {
-        let uniform = (random.next() >> 11) as f64 / (1_u64 << 53) as f64;
+        let uniform = random.unit();
         5 + (195.0 * uniform * uniform) as usize
     })
 }
@@ -158,6 +173,15 @@ fn mixed_lengths() -> impl Iterator<Item = usize> {
 struct Random(u64);
 
 impl Random {
+    fn new() -> Self {
+        Self(SEED)
+    }
+
+    /// From 0 to below 1.
+    fn unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;

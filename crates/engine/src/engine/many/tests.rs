@@ -188,7 +188,7 @@ async fn one_output_is_scored_for_all_heads_at_once_and_after_a_change() {
     let head = |task: &str| Arc::clone(&engine.find(&key(task), &live()).unwrap().head);
     let mood = head("mood");
     let alone = crate::score(&mood, &output);
-    assert_eq!(engine.score_all(std::slice::from_ref(&mood), &output), [alone.clone()]);
+    assert_eq!(engine.score_all(std::slice::from_ref(&mood), &output), std::slice::from_ref(&alone));
     publish(&engine, "mood", HeadKind::Classification, 2);
     assert_eq!(engine.score_all(&[mood, head("mood")], &output), [alone, crate::score(&head("mood"), &output)]);
 }
