@@ -32,5 +32,6 @@ mod error;
 pub use device::Device;
 pub use error::LoadError;
 pub use model::{Deberta, Kernels, LoadOptions, Source, load};
+pub use native::peak;
 pub use precision::Precision;
 pub use tokenizer::FastTokenizer;

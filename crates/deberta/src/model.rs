@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use engine::{Model, ModelError, ModelInfo, Row, RowOutput};
 
@@ -152,6 +153,17 @@ impl Source {
             dtype: options.precision.to_string(),
         };
         Ok(Deberta { info, token_types: unsigned(config.token_types), backbone, stays_on_its_thread: PhantomData })
+    }
+}
+
+impl Deberta {
+    /// Where the time of all batches so far went, stage by stage; empty on libtorch's kernels.
+    #[must_use]
+    pub fn profile(&self) -> Vec<(String, Duration)> {
+        match &self.backbone {
+            Backbone::Native(native) => native.profile(),
+            Backbone::Tensors(_) => Vec::new(),
+        }
     }
 }
 

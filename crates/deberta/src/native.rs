@@ -4,9 +4,10 @@ mod arrays;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use engine::{ModelError, Row, RowOutput};
-use kernels::{Encoder, EncoderError, InputRow, SharedWeights, SlotOf};
+use kernels::{Encoder, EncoderError, InputRow, STAGES, SharedWeights, SlotOf};
 
 use crate::config::Config;
 use crate::device::Device;
@@ -64,6 +65,23 @@ pub(crate) fn refusal(options: &LoadOptions, config: &Config) -> Option<String> 
     None
 }
 
+/// Operations a second that `threads` threads of this processor reach in products of `precision`.
+///
+/// # Errors
+/// [`LoadError::Unavailable`] where our own kernels do not multiply such numbers.
+pub fn peak(precision: Precision, threads: usize) -> Result<f64, LoadError> {
+    let unavailable =
+        |reason| LoadError::Unavailable { wanted: format!("a measure of products in {precision}"), reason };
+    let kernels_precision = match precision {
+        Precision::Fp32 => kernels::Precision::Fp32,
+        Precision::Bf16 => kernels::Precision::Bf16,
+        Precision::Int8 => kernels::Precision::Int8,
+        Precision::Fp16 => return Err(unavailable("processors do not compute in it".to_owned())),
+    };
+    let threads = if threads == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { threads };
+    kernels::peak(kernels_precision, threads).map_err(|unsupported| unavailable(unsupported.to_string()))
+}
+
 /// Distances whose slots are looked at before an encoder is loaded: beyond, buckets only grow wider.
 const MARGIN_DISTANCE: i64 = 4_096;
 
@@ -92,6 +110,12 @@ impl Native {
             reason: error.to_string(),
         })?;
         Ok(Self { encoder, hidden: unsigned(config.hidden), reads_types: config.token_types > 0 })
+    }
+
+    /// Where the time of all batches so far went, by stage.
+    pub(crate) fn profile(&self) -> Vec<(String, Duration)> {
+        let profile = self.encoder.profile();
+        STAGES.iter().map(|stage| (format!("{stage:?}"), profile.of(*stage))).collect()
     }
 
     /// One output a row, for checked rows.

@@ -9,7 +9,7 @@ use std::arch::x86_64::*;
 use crate::buffer::Buffer;
 use crate::distance::{Distances, Fetch};
 use crate::tile::{
-    Arithmetic, BLOCK_BYTES, Brain, Columns, Rows, STEP_BYTES, Single, TILE_BLOCKS, TILE_ROWS, even_parts, tile,
+    Ahead, Arithmetic, BLOCK_BYTES, Brain, Columns, Rows, STEP_BYTES, Single, TILE_BLOCKS, TILE_ROWS, even_parts, tile,
     with_blocks, with_rows,
 };
 use crate::transpose::transpose;
@@ -258,7 +258,7 @@ impl<N: Attended> Head<'_, N> {
             let columns = Columns::apart(scratch.keys.pointer(), steps);
             for part in even_parts(n_blocks, TILE_BLOCKS) {
                 with_blocks!(part.len(), BLOCKS => {
-                    let sums = tile::<N::Product, ROWS, BLOCKS>(steps, rows, columns.from(part.start));
+                    let sums = tile::<N::Product, ROWS, BLOCKS>(steps, rows, columns.from(part.start), Ahead::NOTHING);
                     for (row, sums) in sums.into_iter().enumerate() {
                         let scores = scratch.scores.pointer().add((query + row) * score_stride);
                         for (block, mut sum) in (part.start..).zip(sums) {
@@ -317,7 +317,7 @@ impl<N: Attended> Head<'_, N> {
             let steps = self.length.div_ceil(N::Product::PER_STEP);
             for part in even_parts(blocks, TILE_BLOCKS) {
                 with_blocks!(part.len(), BLOCKS => {
-                    let sums = tile::<N::Product, ROWS, BLOCKS>(steps, rows, columns.from(part.start));
+                    let sums = tile::<N::Product, ROWS, BLOCKS>(steps, rows, columns.from(part.start), Ahead::NOTHING);
                     for (row, sums) in (query..).zip(sums) {
                         let factor = _mm512_set1_ps(*scratch.factors.pointer().add(row));
                         for (block, sum) in (part.start..).zip(sums) {
@@ -345,7 +345,7 @@ unsafe fn products<N: Attended>(
             unsafe {
                 let (rows, columns) = (rows.from(row_part.start), columns.from(part.start));
                 with_rows!(row_part.len(), ROWS => with_blocks!(part.len(), BLOCKS => {
-                    let sums = tile::<N::Product, ROWS, BLOCKS>(steps, rows, columns);
+                    let sums = tile::<N::Product, ROWS, BLOCKS>(steps, rows, columns, Ahead::NOTHING);
                     for (row, sums) in (row_part.start..).zip(sums) {
                         for (block, sum) in (part.start..).zip(sums) {
                             _mm512_storeu_ps(scratch.terms.pointer().add(row * stride + block * LANES), sum);

@@ -1,9 +1,10 @@
 //! The encoder as its owner sees it: arrays in, then batches of ids in and states out.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::clock::Profile;
 use crate::distance::Distances;
-use crate::forward;
+use crate::forward::{self, Machine};
 use crate::plan::InputRow;
 use crate::support::{Unsupported, check};
 use crate::team::Team;
@@ -102,6 +103,7 @@ pub struct Encoder {
     team: Team,
     distances: Option<(SlotOf, Distances)>,
     parts: Parts,
+    profile: Mutex<Profile>,
 }
 
 #[derive(Debug)]
@@ -154,7 +156,7 @@ impl Encoder {
             AnyWeights::Bf16(weights) => Parts::Bf16(Arc::clone(weights), Workspace::new(weights, members)),
             AnyWeights::Int8(weights) => Parts::Int8(Arc::clone(weights), Workspace::new(weights, members)),
         };
-        Ok(Self { team, distances, parts })
+        Ok(Self { team, distances, parts, profile: Mutex::default() })
     }
 
     /// Runs a batch. Ids, types and widths must fit the tables: whoever calls has checked them.
@@ -170,11 +172,18 @@ impl Encoder {
         }
         self.reach(rows.iter().map(|row| row.ids.len()).max().unwrap_or(0))?;
         let distances = self.distances.as_ref().map(|(_, distances)| distances);
+        let (team, profile) = (&mut self.team, &self.profile);
         Ok(match &mut self.parts {
-            Parts::Fp32(weights, space) => outputs(weights, distances, rows, pooled, (&mut self.team, space)),
-            Parts::Bf16(weights, space) => outputs(weights, distances, rows, pooled, (&mut self.team, space)),
-            Parts::Int8(weights, space) => outputs(weights, distances, rows, pooled, (&mut self.team, space)),
+            Parts::Fp32(weights, space) => outputs(weights, distances, rows, pooled, Machine { team, space, profile }),
+            Parts::Bf16(weights, space) => outputs(weights, distances, rows, pooled, Machine { team, space, profile }),
+            Parts::Int8(weights, space) => outputs(weights, distances, rows, pooled, Machine { team, space, profile }),
         })
+    }
+
+    /// Where the time of all passes so far went.
+    #[must_use]
+    pub fn profile(&self) -> Profile {
+        *self.profile.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn reach(&mut self, longest: usize) -> Result<(), EncoderError> {
@@ -193,10 +202,11 @@ fn outputs<M: Mode>(
     distances: Option<&Distances>,
     rows: &[InputRow<'_>],
     pooled: bool,
-    (team, space): (&mut Team, &mut Workspace<M>),
+    machine: Machine<'_, M>,
 ) -> Vec<OutputRow> {
     let pooled = pooled && weights.pooler.is_some();
-    let plan = forward::run(weights, distances, rows, pooled, (team, space));
+    let Machine { team, space, profile } = machine;
+    let plan = forward::run(weights, distances, rows, pooled, Machine { team, space: &mut *space, profile });
     let (hidden, width) = (weights.geometry.hidden, weights.width);
     let (states, pooled_rows) = (space.states.as_slice(), space.pooled.as_slice());
     let output = |(index, row): (usize, &InputRow<'_>)| {

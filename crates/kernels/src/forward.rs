@@ -1,8 +1,10 @@
 //! A forward pass as one region of a team.
 
+use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 
 use crate::attention::{BLOCK_QUERIES, Head};
+use crate::clock::{Clock, Profile, Stage};
 use crate::distance::Distances;
 use crate::embedding::row;
 use crate::plan::{InputRow, Plan, QueryBlock};
@@ -35,6 +37,15 @@ pub(crate) struct Pass<'a, M: Mode> {
     pub(crate) plan: &'a Plan,
     pub(crate) space: &'a Workspace<M>,
     pub(crate) pooled: bool,
+    pub(crate) profile: &'a Mutex<Profile>,
+    pub(crate) team_size: usize,
+}
+
+/// What a pass runs on.
+pub(crate) struct Machine<'a, M: Mode> {
+    pub(crate) team: &'a mut Team,
+    pub(crate) space: &'a mut Workspace<M>,
+    pub(crate) profile: &'a Mutex<Profile>,
 }
 
 /// Which tokens a layer is asked for, and where their inputs lie.
@@ -52,19 +63,21 @@ pub(crate) fn run<M: Mode>(
     distances: Option<&Distances>,
     rows: &[InputRow<'_>],
     pooled: bool,
-    (team, space): (&mut Team, &mut Workspace<M>),
+    Machine { team, space, profile }: Machine<'_, M>,
 ) -> Plan {
     let plan = Plan::new(rows, BLOCK_QUERIES);
     let (tokens, wanted) = (plan.tokens, plan.wanted.len());
     space.reserve(weights, BatchSize { tokens, wanted, rows: rows.len(), longest: plan.longest });
-    let pass = Pass { weights, distances, rows, plan: &plan, space, pooled };
+    let pass = Pass { weights, distances, rows, plan: &plan, space, pooled, profile, team_size: team.members() };
     team.run(&|member| pass.run(member));
     plan
 }
 
 impl<M: Mode> Pass<'_, M> {
     fn run(&self, member: &Member<'_>) {
+        let clock = &mut Clock::new((member.index == 0).then_some(self.profile));
         self.input(member);
+        clock.end(Stage::Input);
         let every = Asked {
             count: self.plan.tokens,
             blocks: &self.plan.every,
@@ -74,7 +87,7 @@ impl<M: Mode> Pass<'_, M> {
         let last = self.weights.layers.len() - 1;
         for (index, layer) in self.weights.layers.iter().enumerate() {
             if index < last || self.plan.wanted.len() == self.plan.tokens {
-                self.layer(member, index, layer, &every);
+                self.layer((member, clock), (index, layer), &every);
             } else {
                 self.choose(member);
                 let chosen = Asked {
@@ -83,11 +96,12 @@ impl<M: Mode> Pass<'_, M> {
                     states: self.space.chosen.pointer(),
                     input: &self.space.chosen_input,
                 };
-                self.layer(member, index, layer, &chosen);
+                self.layer((member, clock), (index, layer), &chosen);
             }
         }
         if let Some(pooler) = self.weights.pooler.as_ref().filter(|_| self.pooled) {
             self.pool(member, pooler);
+            clock.end(Stage::Pooler);
         }
     }
 
@@ -111,7 +125,14 @@ impl<M: Mode> Pass<'_, M> {
             let rows = Rows { start: space.narrow.pointer().cast(), stride: stride * size_of::<f32>() };
             let output =
                 Output::Stored { to: space.states.pointer(), stride: *width, activation: Activation::Identity };
-            let product = Product { weight: projection, rows, count: tokens, scales: std::ptr::null(), output };
+            let product = Product {
+                weight: projection,
+                rows,
+                count: tokens,
+                scales: std::ptr::null(),
+                output,
+                leap: self.team_size,
+            };
             member.share(product.tasks(), |task| {
                 // SAFETY: both buffers have a row for each token.
                 let _ = unsafe { product.run::<Single>(task, &[]) };
@@ -148,7 +169,16 @@ impl<M: Mode> Pass<'_, M> {
         member.wait();
     }
 
-    fn layer(&self, member: &Member<'_>, index: usize, layer: &Layer, asked: &Asked<'_, M>) {
+    fn layer(
+        &self,
+        (member, clock): (&Member<'_>, &mut Clock<'_>),
+        (index, layer): (usize, &Layer),
+        asked: &Asked<'_, M>,
+    ) {
+        let mut end = |stage| {
+            member.wait();
+            clock.end(stage);
+        };
         let (space, width) = (self.space, self.weights.width);
         let hidden = self.weights.geometry.hidden;
         let stored = |to: *mut M::Number, stride: usize, activation| Output::Stored { to, stride, activation };
@@ -172,13 +202,13 @@ impl<M: Mode> Pass<'_, M> {
                 Some(task) => keys_values.run::<M::Linear>(task, &[]),
             };
         });
-        member.wait();
+        end(Stage::Projections);
         self.attend(member, layer, asked);
-        member.wait();
+        end(Stage::Attention);
         if M::BYTES {
             // SAFETY: a row for each place, one task's alone.
             member.share(asked.count, |place| unsafe { space.mixed.settle(place, hidden) });
-            member.wait();
+            end(Stage::Attention);
         }
         let middle = space.middle.pointer();
         let output = Output::Added { residual: asked.states, to: middle, stride: width };
@@ -187,7 +217,7 @@ impl<M: Mode> Pass<'_, M> {
             // SAFETY: the row's block is finished, and this member alone was told so.
             unsafe { self.normalise(&layer.attention_norm, middle, &space.input, place) };
         });
-        member.wait();
+        end(Stage::AttentionOutput);
         let activation = self.weights.geometry.activation;
         let inner = stored(space.inner.numbers.pointer(), self.weights.inner, activation);
         let widened = self.product(&layer.intermediate, &space.input, asked.count, inner);
@@ -195,7 +225,7 @@ impl<M: Mode> Pass<'_, M> {
             // SAFETY: as above.
             unsafe { space.inner.settle(place, layer.intermediate.outputs) };
         });
-        member.wait();
+        end(Stage::Intermediate);
         let states = space.states.pointer();
         let output = Output::Added { residual: middle, to: states, stride: width };
         let narrowed = self.product(&layer.output, &space.inner, asked.count, output);
@@ -203,7 +233,7 @@ impl<M: Mode> Pass<'_, M> {
             // SAFETY: as above.
             unsafe { self.normalise(&layer.output_norm, states, &space.input, place) };
         });
-        member.wait();
+        end(Stage::Output);
     }
 
     fn attend(&self, member: &Member<'_>, layer: &Layer, asked: &Asked<'_, M>) {
@@ -249,8 +279,14 @@ impl<M: Mode> Pass<'_, M> {
         let rows = Rows { start: space.chosen.pointer().cast(), stride: width * size_of::<f32>() };
         let activation = self.weights.geometry.pooler_activation;
         let output = Output::Stored { to: space.pooled.pointer(), stride: width, activation };
-        let product =
-            Product { weight: pooler, rows, count: plan.first_wanted.len(), scales: std::ptr::null(), output };
+        let product = Product {
+            weight: pooler,
+            rows,
+            count: plan.first_wanted.len(),
+            scales: std::ptr::null(),
+            output,
+            leap: self.team_size,
+        };
         member.share(product.tasks(), |task| {
             // SAFETY: both buffers have a row for each row of the batch.
             let _ = unsafe { product.run::<Single>(task, &[]) };
@@ -265,7 +301,7 @@ impl<M: Mode> Pass<'_, M> {
         count: usize,
         output: Output<M::Number>,
     ) -> Product<'a, M::Number> {
-        Product { weight, rows: lines.rows(), count, scales: lines.scales.pointer(), output }
+        Product { weight, rows: lines.rows(), count, scales: lines.scales.pointer(), output, leap: self.team_size }
     }
 
     /// Shares out `product` and calls `settle` for every row of a block as soon as the block is finished.

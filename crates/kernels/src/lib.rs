@@ -28,9 +28,13 @@ mod transpose;
 mod workspace;
 mod buffer;
 mod team;
+mod clock;
+mod peak;
 mod support;
 
+pub use clock::{Profile, STAGES, Stage};
 pub use encoder::{Builder, Encoder, EncoderError, OutputRow, Precision, SharedWeights, SlotOf};
+pub use peak::peak;
 pub use plan::InputRow;
 pub use support::{Unsupported, check, has_tiles};
 pub use vector::Activation;

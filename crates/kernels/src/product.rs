@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::tile::{Brain, Byte, Rows, Single, TILE_BLOCKS, TILE_ROWS, even_parts, tile, with_rows};
+use crate::tile::{Ahead, BLOCK_BYTES, Brain, Byte, Rows, Single, TILE_BLOCKS, TILE_ROWS, even_parts, tile, with_rows};
 use crate::vector::{Activation, LANES, Number};
 use crate::weight::{PANEL, Packing, Weight};
 
@@ -36,6 +36,8 @@ pub(crate) struct Product<'a, N> {
     /// One a row, for int8 rows alone.
     pub(crate) scales: *const RowScale,
     pub(crate) output: Output<N>,
+    /// Panels from a member's task to its next one, as a rule: the size of the team.
+    pub(crate) leap: usize,
 }
 
 /// How a row's sums become numbers.
@@ -107,13 +109,23 @@ impl<N: Number> Product<'_, N> {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx512vnni,fma")]
 unsafe fn panel_times_rows<A: Finish, N: Number>(product: &Product<'_, N>, panel: usize, rows: Range<usize>) {
     let (steps, columns) = (product.weight.steps, product.weight.columns(panel));
-    for part in even_parts(rows.len(), TILE_ROWS) {
+    let next = panel + product.leap;
+    let next = (next < product.weight.panels()).then(|| product.weight.columns(next));
+    // The next panel's four lines a step are spread over the first tiles.
+    let lines = TILE_BLOCKS.div_ceil(rows.len().div_ceil(TILE_ROWS).max(1));
+    for (number, part) in even_parts(rows.len(), TILE_ROWS).enumerate() {
         let first = rows.start + part.start;
+        let ahead = match next {
+            Some(next) if number * lines < TILE_BLOCKS => {
+                Ahead { start: next.start.wrapping_add(number * steps * lines * BLOCK_BYTES), lines }
+            }
+            _ => Ahead::NOTHING,
+        };
         // SAFETY: the caller vouches for the rows; a panel holds all its steps.
         unsafe {
             let rows = product.rows.from(first);
             with_rows!(part.len(), ROWS => {
-                let sums = tile::<A, ROWS, TILE_BLOCKS>(steps, rows, columns);
+                let sums = tile::<A, ROWS, TILE_BLOCKS>(steps, rows, columns, ahead);
                 finish::<A, N, ROWS>(product, first, panel * PANEL, &sums);
             });
         }

@@ -129,6 +129,18 @@ impl Columns {
     }
 }
 
+/// What to bring near meanwhile: memory that a later tile reads.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ahead {
+    pub(crate) start: *const u8,
+    /// Cache lines a step.
+    pub(crate) lines: usize,
+}
+
+impl Ahead {
+    pub(crate) const NOTHING: Self = Self { start: std::ptr::null(), lines: 0 };
+}
+
 /// `ROWS` rows times `BLOCKS` column blocks over `steps` steps.
 ///
 /// # Safety
@@ -138,11 +150,13 @@ pub(crate) unsafe fn tile<A: Arithmetic, const ROWS: usize, const BLOCKS: usize>
     steps: usize,
     rows: Rows,
     columns: Columns,
+    ahead: Ahead,
 ) -> [[A::Sum; BLOCKS]; ROWS] {
     // SAFETY: the caller vouches for the memory; every access lies within the steps.
     unsafe {
         let mut sums = [[A::zero(); BLOCKS]; ROWS];
         let mut column = columns.start;
+        let mut near = ahead.start;
         for step in 0..steps {
             let mut values = [_mm512_setzero_si512(); BLOCKS];
             for (block, value) in values.iter_mut().enumerate() {
@@ -154,6 +168,10 @@ pub(crate) unsafe fn tile<A: Arithmetic, const ROWS: usize, const BLOCKS: usize>
                 for (sum, column) in sums.iter_mut().zip(values) {
                     *sum = A::add(*sum, value, column);
                 }
+            }
+            for _ in 0..ahead.lines {
+                _mm_prefetch::<_MM_HINT_T1>(near.cast());
+                near = near.wrapping_add(BLOCK_BYTES);
             }
             column = column.add(columns.step);
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use deberta::{Device, Kernels, LoadOptions, Precision};
+use deberta::{Deberta, Device, Kernels, LoadOptions, Precision};
 use engine::{Model, Reads, Row, Tokens};
 use registry::Bundle;
 use tokio::time::Instant;
@@ -51,6 +51,9 @@ pub(crate) struct Bench {
     /// Measure what another program asks, in JSON lines from standard input to standard output
     #[arg(long, conflicts_with = "seconds")]
     drive: bool,
+    /// Show where the time of each shape goes, stage by stage
+    #[arg(long, conflicts_with = "drive")]
+    profile: bool,
 }
 
 impl Bench {
@@ -71,7 +74,7 @@ impl Bench {
         let loading = Instant::now();
         let mut model = deberta::load(&encoder_dir, options)?;
         if self.drive {
-            let peak = || peak_gflops(self.dtype);
+            let peak = || Ok(deberta::peak(self.dtype, self.threads)? / 1e9);
             return drive::drive(&mut model, peak, std::io::stdin().lock(), std::io::stdout().lock());
         }
         let info = model.info().clone();
@@ -90,12 +93,12 @@ impl Bench {
         let patience = Duration::from_secs(self.seconds);
         for (batch, length) in SHAPES {
             let rows = random_rows(std::iter::repeat_n(length, batch), info.vocabulary);
-            say(&line(&batch.to_string(), &length.to_string(), measure(&mut model, &[rows], patience)?));
+            self.tell(&mut model, (&batch.to_string(), &length.to_string()), (&[rows], patience))?;
         }
         let lengths: Vec<usize> = mixed_lengths().collect();
         let rows = random_rows(lengths.iter().copied(), info.vocabulary);
         let arrivals: Vec<Vec<Row>> = rows.chunks(32).map(<[Row]>::to_vec).collect();
-        say(&line("32", "5-200", measure(&mut model, &arrivals, patience)?));
+        self.tell(&mut model, ("32", "5-200"), (&arrivals, patience))?;
         let padded: usize = lengths.chunks(32).map(|batch| batch.len() * batch.iter().max().unwrap_or(&0)).sum();
         let real: usize = lengths.iter().sum();
         say(&format!(
@@ -104,11 +107,34 @@ impl Bench {
         ));
         Ok(())
     }
+
+    /// Measures a workload and says what came out.
+    fn tell(
+        &self,
+        model: &mut Deberta,
+        (batch, length): (&str, &str),
+        (batches, patience): (&[Vec<Row>], Duration),
+    ) -> Result<(), Failure> {
+        let before = model.profile();
+        let measured = measure(model, batches, patience)?;
+        say(&line(batch, length, measured));
+        if self.profile {
+            say(&format!("{:>13} {}", "", shares(&before, &model.profile())));
+        }
+        Ok(())
+    }
 }
 
-/// Operations a second that this machine reaches in products of this element type, in GFLOP/s.
-fn peak_gflops(dtype: Precision) -> Result<f64, Failure> {
-    Err(format!("this build has no measure of the machine's peak in {dtype}").into())
+/// The shares of the stages in the time between two profiles, and that time.
+fn shares(before: &[(String, Duration)], after: &[(String, Duration)]) -> String {
+    let spent: Vec<(&str, f64)> = after
+        .iter()
+        .zip(before)
+        .map(|((stage, after), (_, before))| (stage.as_str(), (*after - *before).as_secs_f64()))
+        .collect();
+    let all: f64 = spent.iter().map(|(_, seconds)| seconds).sum();
+    let shares = spent.iter().map(|(stage, seconds)| format!("{stage} {:.1} %", 100.0 * seconds / all.max(1e-9)));
+    shares.collect::<Vec<_>>().join(", ")
 }
 
 /// What was measured of one workload.
