@@ -21,7 +21,8 @@ class Server:
             self.listen = f"127.0.0.1:{probe.getsockname()[1]}"
         self.log = places.log("server")
         command = [places.program("headwater-server"), "serve", "--data", places.DATA, "--listen", self.listen]
-        command += ["--dtype", precision, "--threads", threads]
+        # Repeated rows must reach the encoder, or the cache is measured in its place.
+        command += ["--cache-bytes", "0", "--dtype", precision, "--threads", threads]
         with open(self.log, "w") as log:
             self.process = subprocess.Popen(
                 list(map(str, command)), stdout=subprocess.DEVNULL, stderr=log, preexec_fn=ends_with_us
