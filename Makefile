@@ -24,7 +24,7 @@ lint: setup ## format, clippy, documentation, contract and dependency rules
 bench: build ## the encoder and the server beside other engines, with targets (makes .venv-bench; QUICK=1: 5 minutes)
 	@sh deploy/bench.sh $(if $(QUICK),--quick) $(ARGS)
 
-accuracy: build ## what bf16 changes of the starter's answers in fp32 (ROWS=DIR, ARGS="--dtypes bf16 --record")
+accuracy: build ## what bf16 and int8 change of the starter's answers in fp32 (ROWS=DIR, ARGS="--dtypes bf16 --record")
 	target/release/headwater-server accuracy --bundle registry/starter $(addprefix --data ,$(wildcard $(ROWS))) $(ARGS)
 
 bench-gpu: ## the encoder on an NVIDIA GPU beside other engines, with targets (PYTHON= one with PyTorch; ARGS=--smoke: no GPU)
