@@ -6,7 +6,7 @@
 use std::io::{BufRead, Write};
 use std::sync::Arc;
 
-use engine::{Model, Reads, Row, RowOutput, Tokens};
+use engine::{Head, HeadKind, HeadParts, Model, Reads, Row, RowOutput, Tokens};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -15,8 +15,6 @@ use super::{Failure, Random};
 
 /// Labels of each head that `heads` makes.
 const OUTPUTS: usize = 3;
-/// Independent running sums of a dot product, so that the compiler may use the widest registers there are.
-const LANES: usize = 16;
 
 /// One line that is asked.
 #[derive(Debug, Deserialize)]
@@ -100,12 +98,13 @@ fn answer(
             Ok(json!({"pooled": pooled}))
         }
         Question::Heads { tokens, heads, repeat } => {
-            let weights = numbers(heads * OUTPUTS * model.info().hidden);
+            let heads = random_heads(heads, model.info().hidden)?;
             let rows = [row(tokens, None)];
             let ms = times(repeat, || {
                 let outputs = model.forward(&rows)?;
-                let logits = scores(&weights, outputs.first().map(pooled).transpose()?.unwrap_or_default());
-                std::hint::black_box(logits);
+                for head in &heads {
+                    std::hint::black_box(engine::score(head, &outputs[0])?);
+                }
                 Ok::<(), Failure>(())
             })?;
             Ok(json!({"ms": ms}))
@@ -149,21 +148,12 @@ fn times<E>(repeat: usize, mut run: impl FnMut() -> Result<(), E>) -> Result<Vec
     Ok(ms)
 }
 
-/// `weights`, `[.., vector.len()]`, times `vector`.
-fn scores(weights: &[f32], vector: &[f32]) -> Vec<f32> {
-    weights.chunks_exact(vector.len().max(1)).map(|weight| dot(weight, vector)).collect()
-}
-
-fn dot(left: &[f32], right: &[f32]) -> f32 {
-    let mut sums = [0f32; LANES];
-    let (left_chunks, right_chunks) = (left.chunks_exact(LANES), right.chunks_exact(LANES));
-    let rest: f32 = left_chunks.remainder().iter().zip(right_chunks.remainder()).map(|(l, r)| l * r).sum();
-    for (left, right) in left_chunks.zip(right_chunks) {
-        for lane in 0..LANES {
-            sums[lane] += left[lane] * right[lane];
-        }
-    }
-    sums.iter().sum::<f32>() + rest
+fn random_heads(count: usize, hidden: usize) -> Result<Vec<Head>, Failure> {
+    let head = |weight: &[f32]| {
+        let parts = HeadParts { weight: weight.into(), bias: [0.0; OUTPUTS].into(), ..HeadParts::default() };
+        Head::new(HeadKind::Classification, hidden, parts).map_err(Failure::from)
+    };
+    numbers(count * OUTPUTS * hidden).chunks_exact(OUTPUTS * hidden).map(head).collect()
 }
 
 /// `count` numbers between -0.05 and 0.05.
