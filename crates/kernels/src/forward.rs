@@ -13,6 +13,7 @@ use crate::rows::Norm;
 use crate::team::{Member, Team};
 use crate::tile::{Rows, Single};
 use crate::vector::Activation;
+use crate::weight::Weight;
 use crate::weights::{Layer, Mode, Weights};
 use crate::workspace::{BatchSize, Lines, Workspace};
 
@@ -125,19 +126,7 @@ impl<M: Mode> Pass<'_, M> {
             let rows = Rows { start: space.narrow.pointer().cast(), stride: stride * size_of::<f32>() };
             let output =
                 Output::Stored { to: space.states.pointer(), stride: *width, activation: Activation::Identity };
-            let product = Product {
-                weight: projection,
-                rows,
-                count: tokens,
-                scales: std::ptr::null(),
-                output,
-                leap: self.team_size,
-            };
-            member.share(product.tasks(), |task| {
-                // SAFETY: both buffers have a row for each token.
-                let _ = unsafe { product.run::<Single>(task, &[]) };
-            });
-            member.wait();
+            self.exact(member, projection, (rows, tokens), output);
         }
         member.share(parts, |part| {
             for token in of_part(part) {
@@ -266,7 +255,7 @@ impl<M: Mode> Pass<'_, M> {
     }
 
     /// The pooler upon every row's first state.
-    fn pool(&self, member: &Member<'_>, pooler: &crate::weight::Weight) {
+    fn pool(&self, member: &Member<'_>, pooler: &Weight) {
         let (space, width, plan) = (self.space, self.weights.width, self.plan);
         member.share(plan.first_wanted.len(), |index| {
             // SAFETY: the last layer has read what it chose; a row for each row of the batch, one task's alone.
@@ -279,16 +268,14 @@ impl<M: Mode> Pass<'_, M> {
         let rows = Rows { start: space.chosen.pointer().cast(), stride: width * size_of::<f32>() };
         let activation = self.weights.geometry.pooler_activation;
         let output = Output::Stored { to: space.pooled.pointer(), stride: width, activation };
-        let product = Product {
-            weight: pooler,
-            rows,
-            count: plan.first_wanted.len(),
-            scales: std::ptr::null(),
-            output,
-            leap: self.team_size,
-        };
+        self.exact(member, pooler, (rows, plan.first_wanted.len()), output);
+    }
+
+    /// A linear layer in fp32 whatever the mode, over rows and into an output that both have `count` rows.
+    fn exact(&self, member: &Member<'_>, weight: &Weight, (rows, count): (Rows, usize), output: Output<f32>) {
+        let product = Product { weight, rows, count, scales: std::ptr::null(), output, leap: self.team_size };
         member.share(product.tasks(), |task| {
-            // SAFETY: both buffers have a row for each row of the batch.
+            // SAFETY: the callers give buffers with a row for each of `count`, which nobody else uses in this step.
             let _ = unsafe { product.run::<Single>(task, &[]) };
         });
         member.wait();
@@ -296,7 +283,7 @@ impl<M: Mode> Pass<'_, M> {
 
     fn product<'a>(
         &self,
-        weight: &'a crate::weight::Weight,
+        weight: &'a Weight,
         lines: &Lines<M>,
         count: usize,
         output: Output<M::Number>,
