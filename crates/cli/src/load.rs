@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use api::v1::classifier_service_client::ClassifierServiceClient;
-use api::v1::{ClassifyRequest, ClassifyResponse, Input};
+use api::v1::{ClassifyRequest, ClassifyResponse, Input, Timings};
 use clap::Args;
 use serde::Serialize;
 use tokio::task::JoinSet;
@@ -59,6 +59,8 @@ struct Plan {
 struct Calls {
     /// Of each call that was answered.
     latencies: Vec<Duration>,
+    /// What each of those replies says of its own time.
+    timings: Vec<Timings>,
     tokens: u64,
     failed: u64,
     /// The first failure, as an example.
@@ -80,9 +82,21 @@ struct Load {
     p50_ms: f64,
     p90_ms: f64,
     p99_ms: f64,
+    /// Medians of what the replies say of their own time.
+    p50_in_server_ms: InServer,
     /// Why the first call failed that did.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<Failure>,
+}
+
+/// Where a call's time went in the server; the rest is the network's and the caller's.
+#[derive(Debug, Default, PartialEq, Serialize)]
+struct InServer {
+    queue: f64,
+    tokenizer: f64,
+    encoder: f64,
+    head: f64,
+    total: f64,
 }
 
 pub(crate) async fn run(arguments: Arguments, session: &mut Session) -> Result<Outcome, CliError> {
@@ -182,6 +196,7 @@ fn scattered(seed: u64, number: u64) -> u64 {
 impl Calls {
     fn answered(&mut self, latency: Duration, reply: &ClassifyResponse) {
         self.latencies.push(latency);
+        self.timings.extend(reply.timings);
         let usages = reply.predictions.iter().filter_map(|prediction| prediction.usage.as_ref());
         self.tokens += usages.map(|usage| u64::from(usage.tokens)).sum::<u64>();
     }
@@ -193,6 +208,7 @@ impl Calls {
 
     fn take(&mut self, other: Self) {
         self.latencies.extend(other.latencies);
+        self.timings.extend(other.timings);
         self.tokens += other.tokens;
         self.failed += other.failed;
         self.failure = self.failure.take().or(other.failure);
@@ -219,13 +235,31 @@ impl Calls {
             p50_ms: at(50),
             p90_ms: at(90),
             p99_ms: at(99),
+            p50_in_server_ms: InServer::medians(&self.timings),
             failure: self.failure,
         }
     }
 }
 
+impl InServer {
+    fn medians(timings: &[Timings]) -> Self {
+        let median = |stage: fn(&Timings) -> u64| {
+            let mut micros: Vec<u64> = timings.iter().map(stage).collect();
+            micros.sort_unstable();
+            micros.get(micros.len() / 2).map_or(0.0, |micros| *micros as f64 / 1e3)
+        };
+        Self {
+            queue: median(|timings| timings.queue_micros),
+            tokenizer: median(|timings| timings.tokenizer_micros),
+            encoder: median(|timings| timings.encoder_micros),
+            head: median(|timings| timings.head_micros),
+            total: median(|timings| timings.total_micros),
+        }
+    }
+}
+
 fn shown(load: &Load) -> comfy_table::Table {
-    let mut shown = table(["AT ONCE", "TASKS", "CALLS", "FAILED", "CALLS/S", "TOKENS/S", "P50 MS", "P90 MS", "P99 MS"]);
+    let mut shown = table(["AT ONCE", "TASKS", "CALLS", "FAILED", "CALLS/S", "TOKENS/S", "P50 MS", "P90 MS", "P99 MS", "ENCODER MS"]);
     shown.add_row([
         load.concurrency.to_string(),
         load.tasks.to_string(),
@@ -236,6 +270,7 @@ fn shown(load: &Load) -> comfy_table::Table {
         format!("{:.2}", load.p50_ms),
         format!("{:.2}", load.p90_ms),
         format!("{:.2}", load.p99_ms),
+        format!("{:.2}", load.p50_in_server_ms.encoder),
     ]);
     shown
 }
@@ -271,8 +306,10 @@ mod tests {
     fn a_load_has_its_rates_and_percentiles() {
         let mut calls = Calls { tokens: 300, ..Calls::default() };
         calls.latencies = (1..=100).rev().map(Duration::from_millis).collect();
+        calls.timings = [3_000, 1_000, 2_000].map(|encoder_micros| Timings { encoder_micros, ..Timings::default() }).to_vec();
         let load = calls.load(8, 3, Duration::from_secs(2));
         assert_eq!((load.calls, load.tokens_per_second, load.calls_per_second), (100, 150.0, 50.0));
         assert_eq!((load.fastest_ms, load.p50_ms, load.p99_ms), (1.0, 51.0, 100.0));
+        assert_eq!(load.p50_in_server_ms.encoder, 2.0);
     }
 }

@@ -28,6 +28,7 @@ mod transpose;
 mod workspace;
 mod buffer;
 mod team;
+mod placement;
 mod clock;
 mod peak;
 mod support;

@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use crate::placement::Placement;
+
 /// Looks at a barrier before the core is given away: some ten microseconds.
 const BARRIER_SPINS: u32 = 2_000;
 /// Looks for the next region before a member goes to sleep: some fifty microseconds.
@@ -40,6 +42,7 @@ struct Shared {
     broken: AtomicBool,
     /// One a step: the next task that nobody has.
     next_tasks: Vec<Padded>,
+    placement: Placement,
 }
 
 /// A counter with a cache line of its own.
@@ -82,6 +85,7 @@ impl Team {
             phase: AtomicUsize::new(0),
             broken: AtomicBool::new(false),
             next_tasks: (0..steps).map(|_| Padded::default()).collect(),
+            placement: Placement::new(members.max(1)),
         });
         let mut team = Self { shared: Arc::clone(&shared), threads: Vec::new() };
         for index in 1..shared.members {
@@ -111,6 +115,7 @@ impl Team {
         // does not return, nor unwind, before all of them have left it.
         let pointer = WorkPointer(unsafe { std::mem::transmute::<&(dyn Fn(&Member<'_>) + Sync), *const Work>(work) });
         if shared.members > 1 {
+            shared.placement.settle(0);
             *shared.lock() = Order::Run(pointer);
             shared.regions.fetch_add(1, Ordering::Release);
             shared.changed.notify_all();
@@ -154,6 +159,7 @@ impl Shared {
                 Order::Wait => continue,
                 Order::End => return,
             };
+            self.placement.settle(index);
             // SAFETY: `Team::run` waits for `left` before it gives up what the pointer points at.
             let work = unsafe { &*work.0 };
             if catch_unwind(AssertUnwindSafe(|| work(&self.member(index)))).is_err() {

@@ -10,15 +10,19 @@ use tracing::info;
 use crate::config::Serve;
 use crate::telemetry;
 
-/// Connections and services need few threads; the encoder has its own.
-const ASYNC_THREADS: usize = 2;
+/// Connections and services need few threads; the encoder has its own. On few cores a second thread mostly wakes the
+/// first one and takes a core from the encoder while it looks for work.
+const CORES_AN_ASYNC_THREAD: usize = 4;
+const MOST_ASYNC_THREADS: usize = 4;
 
 pub(crate) fn run(options: Serve) -> Result<(), Box<dyn Error + Send + Sync>> {
     if options.check {
         telemetry::say(&format!("{options:#?}"));
         return Ok(());
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(ASYNC_THREADS).enable_all().build()?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = (cores / CORES_AN_ASYNC_THREAD).clamp(1, MOST_ASYNC_THREADS);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     let ended = runtime.block_on(serve(options));
     // A tokenizer thread that is still busy is no reason to stay.
     runtime.shutdown_background();

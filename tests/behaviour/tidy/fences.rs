@@ -32,7 +32,7 @@ const FENCED: &[(&str, &[&str])] = &[
     ("cc", &["deberta"]),
     ("sled", &["registry"]),
     ("zip", &["checkpoint"]),
-    ("rustix", &["registry", "checkpoint", "server"]),
+    ("rustix", &["kernels", "registry", "checkpoint", "server"]),
     ("libc", &["registry", "checkpoint", "server"]),
     ("hf-hub", &["checkpoint"]),
     ("ureq", &["checkpoint"]),

@@ -65,7 +65,7 @@ impl Engine {
         let inputs = ask.inputs;
         let started = Instant::now();
         let (inputs, tokens) = self
-            .tokenize_off_thread(reading, move |tokenizer, limit| {
+            .with_tokenizer(cost.bytes, reading, move |tokenizer, limit| {
                 let rows_of = |(index, input): (usize, &Input)| -> Result<Vec<_>, EngineError> {
                     let sequences = rows::sequences(input, &head);
                     let rows = sequences.iter().map(|sequence| read(tokenizer, sequence, limit, reading));

@@ -111,7 +111,7 @@ impl Engine {
         let permit = self.admit(Cost { rows: rows.len(), bytes })?;
         let started = Instant::now();
         let (input, tokens) = self
-            .tokenize_off_thread(reading, move |tokenizer, limit| {
+            .with_tokenizer(bytes, reading, move |tokenizer, limit| {
                 let read_one = |sequence: &Sequence<'_>| read(tokenizer, sequence, limit, reading);
                 let read_all = |reader: &Arc<ServedHead>| -> Vec<Result<Arc<Tokens>, EngineError>> {
                     rows::sequences(&input, &reader.head).iter().map(read_one).collect()

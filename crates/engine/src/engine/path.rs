@@ -1,5 +1,6 @@
 //! The stages every ask passes: found, admitted, tokenized, looked up, queued and awaited.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -23,6 +24,8 @@ use crate::worker::WorkerState;
 
 /// About half a millisecond of dot products: the most that an async thread is kept from its connections.
 const MOST_PRODUCTS_INLINE: usize = 1 << 20;
+/// As long in bytes of text: another thread would cost a short call more than its text.
+const MOST_BYTES_INLINE: usize = 1 << 10;
 
 impl Engine {
     pub(super) fn find(&self, key: &TaskKey, selector: &Selector) -> Result<Arc<ServedHead>, EngineError> {
@@ -42,17 +45,29 @@ impl Engine {
         self.admission.admit(cost.rows, cost.bytes).inspect_err(|_| self.counters.overloaded_asks.add(1))
     }
 
-    /// Runs `job` on one of the few tokenizer threads, with the length limit that `reading` comes to.
+    /// Runs `job`, which tokenizes that many `bytes`, with the length limit that `reading` comes to: at once where it is
+    /// little, else on one of the few tokenizer threads.
+    pub(super) async fn with_tokenizer<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        reading: Reading,
+        job: impl FnOnce(&dyn Tokenizer, usize) -> Result<T, EngineError> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        if bytes > MOST_BYTES_INLINE {
+            return self.tokenize_off_thread(reading, job).await;
+        }
+        let limit = self.token_limit(reading)?;
+        let finished = catch_unwind(AssertUnwindSafe(|| job(self.tokenizer.as_ref(), limit)));
+        finished.unwrap_or_else(|_| Err(tokenizer_failed()))
+    }
+
+    /// The same on one of the tokenizer threads in any case.
     pub(super) async fn tokenize_off_thread<T: Send + 'static>(
         &self,
         reading: Reading,
         job: impl FnOnce(&dyn Tokenizer, usize) -> Result<T, EngineError> + Send + 'static,
     ) -> Result<T, EngineError> {
-        let own_limit = self.tokenizer.max_tokens();
-        let limit = reading.max_tokens.unwrap_or(own_limit);
-        if limit > own_limit {
-            return Err(EngineError::OverLimit { what: "max_tokens".into(), limit: own_limit, actual: limit });
-        }
+        let limit = self.token_limit(reading)?;
         let work = async {
             // The semaphore is never closed.
             let _thread = self.tokenizing.acquire().await;
@@ -67,8 +82,18 @@ impl Engine {
         };
         finished.unwrap_or_else(|failure| {
             error!(%failure, "tokenizer thread failed");
-            Err(EngineError::Internal("a tokenizer thread failed".to_owned()))
+            Err(tokenizer_failed())
         })
+    }
+
+    fn token_limit(&self, reading: Reading) -> Result<usize, EngineError> {
+        let own_limit = self.tokenizer.max_tokens();
+        match reading.max_tokens {
+            Some(limit) if limit > own_limit => {
+                Err(EngineError::OverLimit { what: "max_tokens".into(), limit: own_limit, actual: limit })
+            }
+            wanted => Ok(wanted.unwrap_or(own_limit)),
+        }
     }
 
     /// Runs arithmetic of that many `products`: at once where it is little, else on a thread that nobody waits at.
@@ -169,6 +194,10 @@ impl Pending {
         done.output = output;
         Ok(done)
     }
+}
+
+fn tokenizer_failed() -> EngineError {
+    EngineError::Internal("a tokenizer thread failed".to_owned())
 }
 
 /// What comes of `work`, if it comes before the deadline.

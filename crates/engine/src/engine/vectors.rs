@@ -84,7 +84,7 @@ impl Engine {
         let inputs = ask.inputs;
         let started = Instant::now();
         let (inputs, tokens) = self
-            .tokenize_off_thread(reading, move |tokenizer, limit| {
+            .with_tokenizer(cost.bytes, reading, move |tokenizer, limit| {
                 let sequences = inputs.iter().flat_map(rows::any_sequences).enumerate();
                 let row = |(index, sequence): (usize, Sequence<'_>)| {
                     read(tokenizer, &sequence, limit, reading).map_err(|error| error.of_input(index))
@@ -122,7 +122,7 @@ impl Engine {
     pub async fn tokenize(&self, inputs: Vec<Input>, reading: Reading) -> Result<Vec<Tokenized>, EngineError> {
         let cost = rows::check_any(&inputs, &self.limits)?;
         let _permit = self.admit(cost)?;
-        self.tokenize_off_thread(reading, move |tokenizer, limit| {
+        self.with_tokenizer(cost.bytes, reading, move |tokenizer, limit| {
             let tokenized = |(index, input): (usize, Input)| {
                 let sequences = rows::any_sequences(&input);
                 let rows = sequences.iter().map(|sequence| read(tokenizer, sequence, limit, reading));
