@@ -1,6 +1,7 @@
-//! Mechanism: the queue between asks and the workers. It never waits to fill a batch, and equal rows wait as one.
+//! Mechanism: the queue between asks and the workers. It never waits to fill a batch, and equal rows are one row while
+//! they wait and while they run.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet, hash_map};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use tokio::time::Instant;
 use crate::batch::{Budget, Candidate, next_batch};
 use crate::counters::Counters;
 use crate::error::{EngineError, Stage};
-use crate::model::{Row, RowOutput};
+use crate::model::{Reads, Row, RowOutput};
 use crate::row_key::RowKey;
 
 /// What comes back for one row.
@@ -42,6 +43,8 @@ pub(crate) struct Entry {
     pub(crate) subscribers: Vec<Subscriber>,
     /// Batches in which later rows went before it.
     overtaken: u8,
+    /// It runs, and others may join it.
+    joinable: bool,
 }
 
 /// The queue. Its length is bounded by admission: every subscriber holds a permit.
@@ -60,7 +63,24 @@ struct State {
     /// The number in line of every row that waits.
     places: HashMap<RowKey, u64>,
     next_place: u64,
+    running: HashMap<RowKey, Running>,
     closed: Option<EngineError>,
+}
+
+/// A row that a worker has taken.
+#[derive(Debug)]
+struct Running {
+    reads: Reads,
+    /// Who came when it was running already.
+    late: Vec<Subscriber>,
+}
+
+/// The rows of a batch while it runs. Whoever joined a row that never finishes learns it from the end of this.
+#[derive(Debug)]
+pub(crate) struct Underway<'a> {
+    queue: &'a Queue,
+    /// Those that others may join and that are not done: once done a row may run again elsewhere.
+    keys: HashSet<RowKey>,
 }
 
 impl Queue {
@@ -68,7 +88,7 @@ impl Queue {
         Self { state: Mutex::default(), changed: Condvar::new(), budget, counters }
     }
 
-    /// Puts all rows of an ask in line, or none. A row that waits already gets one subscriber more.
+    /// Puts all rows of an ask in line, or none. A row that waits or runs already gets one subscriber more.
     pub(crate) fn push(&self, rows: Vec<(RowKey, Row, Subscriber)>) -> Result<(), EngineError> {
         let mut state = self.lock();
         if let Some(reason) = &state.closed {
@@ -86,8 +106,9 @@ impl Queue {
         let mut state = self.lock();
         loop {
             self.drop_the_dead(&mut state);
-            let batch = state.take_next(self.budget);
+            let mut batch = state.take_next(self.budget);
             if !batch.is_empty() {
+                state.register(&mut batch);
                 for subscriber in batch.iter().flat_map(|entry| &entry.subscribers) {
                     subscriber.taken.store(true, Ordering::Release);
                 }
@@ -102,6 +123,12 @@ impl Queue {
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// What the worker that has taken `batch` holds until it is done.
+    pub(crate) fn underway(&self, batch: &[Entry]) -> Underway<'_> {
+        let joinable = batch.iter().filter(|entry| entry.joinable);
+        Underway { queue: self, keys: joinable.map(|entry| entry.key.clone()).collect() }
     }
 
     /// Refuses new rows with `reason`; what is in line still runs.
@@ -165,6 +192,25 @@ impl Queue {
     }
 }
 
+impl Underway<'_> {
+    /// Those who joined a row since it was taken; from now on nobody joins it.
+    pub(crate) fn late(&mut self, key: &RowKey) -> Vec<Subscriber> {
+        if !self.keys.remove(key) {
+            return Vec::new();
+        }
+        self.queue.lock().running.remove(key).map_or_else(Vec::new, |running| running.late)
+    }
+}
+
+impl Drop for Underway<'_> {
+    fn drop(&mut self) {
+        let mut state = self.queue.lock();
+        for key in &self.keys {
+            state.running.remove(key);
+        }
+    }
+}
+
 impl State {
     /// Whether an equal row was there to join.
     fn join_or_append(&mut self, (key, row, subscriber): (RowKey, Row, Subscriber)) -> bool {
@@ -173,10 +219,25 @@ impl State {
             entry.subscribers.push(subscriber);
             return true;
         }
+        if let Some(running) = self.running.get_mut(&key).filter(|running| running.reads.covers(row.reads)) {
+            subscriber.taken.store(true, Ordering::Release);
+            running.late.push(subscriber);
+            return true;
+        }
         self.places.insert(key.clone(), self.next_place);
-        self.entries.insert(self.next_place, Entry { key, row, subscribers: vec![subscriber], overtaken: 0 });
+        self.entries.insert(self.next_place, Entry { key, row, subscribers: vec![subscriber], overtaken: 0, joinable: false });
         self.next_place += 1;
         false
+    }
+
+    /// Lets others join the rows of `batch`, but for those that run in another batch already and are joined there.
+    fn register(&mut self, batch: &mut [Entry]) {
+        for entry in batch {
+            if let hash_map::Entry::Vacant(place) = self.running.entry(entry.key.clone()) {
+                place.insert(Running { reads: entry.row.reads, late: Vec::new() });
+                entry.joinable = true;
+            }
+        }
     }
 
     fn take_next(&mut self, budget: Budget) -> Vec<Entry> {

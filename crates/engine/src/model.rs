@@ -34,6 +34,12 @@ impl Reads {
         Self { pooled: !kind.reads_tokens(), cls: false, tokens: kind.reads_tokens() }
     }
 
+    /// Whether everything that `other` reads is read here too.
+    #[must_use]
+    pub fn covers(self, other: Self) -> bool {
+        self.union(other) == self
+    }
+
     /// What either wants.
     #[must_use]
     pub fn union(self, other: Self) -> Self {

@@ -116,6 +116,7 @@ fn warm_up(model: &mut dyn Model, tokenizer: &dyn Tokenizer) -> Result<(), Model
 fn run(model: &mut dyn Model, batch: Vec<Entry>, parts: &WorkerParts) {
     let counters = &parts.counters;
     let started = Instant::now();
+    let mut underway = parts.queue.underway(&batch);
     let (rows, waiting): (Vec<_>, Vec<_>) =
         batch.into_iter().map(|entry| (entry.row, (entry.key, entry.subscribers))).unzip();
     let outputs = forward(model, &rows);
@@ -130,7 +131,8 @@ fn run(model: &mut dyn Model, batch: Vec<Entry>, parts: &WorkerParts) {
         } else {
             counters.failed_rows.add(1);
         }
-        for subscriber in subscribers {
+        // It is in the cache by now, so whoever comes after these needs no row.
+        for subscriber in subscribers.into_iter().chain(underway.late(&key)) {
             let queued = started.duration_since(subscriber.queued_at);
             let done = output.clone().map(|output| Done { output, queued, encoded });
             // A caller who has left meanwhile needs no answer.

@@ -43,13 +43,49 @@ fn equal_rows_are_one_row_that_reads_what_any_of_them_reads() {
 }
 
 #[test]
-fn a_row_that_was_taken_is_joined_no_more() {
+fn a_row_that_runs_is_joined_by_those_who_read_no_more_than_it_gives() {
     let queue = queue();
     let _first = push(&queue, (7, 3), POOLED, None);
     let taken = queue.take_batch().unwrap();
-    let _second = push(&queue, (7, 3), TOKENS, None);
-    assert_eq!((taken[0].subscribers.len(), taken[0].row.reads), (1, POOLED));
-    assert_eq!(queue.len(), 1);
+    let mut underway = queue.underway(&taken);
+    let _joins = push(&queue, (7, 3), POOLED, None);
+    let _reads_more = push(&queue, (7, 3), TOKENS, None);
+    assert_eq!((queue.len(), queue.counters.deduplicated_rows.value()), (1, 1));
+    let late = underway.late(&taken[0].key);
+    assert!(late.len() == 1 && late[0].taken.load(Ordering::Acquire));
+    assert!(underway.late(&taken[0].key).is_empty());
+    assert_eq!(queue.take_batch().unwrap()[0].row.reads, TOKENS);
+}
+
+#[test]
+fn a_row_that_runs_twice_is_joined_where_it_began_first() {
+    let queue = queue();
+    let _first = push(&queue, (7, 3), POOLED, None);
+    let (first, _reads_more) = (queue.take_batch().unwrap(), push(&queue, (7, 3), TOKENS, None));
+    let second = queue.take_batch().unwrap();
+    let (mut in_first, mut in_second) = (queue.underway(&first), queue.underway(&second));
+    let _joins = push(&queue, (7, 3), POOLED, None);
+    assert!(in_second.late(&second[0].key).is_empty());
+    assert_eq!(in_first.late(&first[0].key).len(), 1);
+    let _again = push(&queue, (7, 3), POOLED, None);
+    let third = queue.take_batch().unwrap();
+    let mut in_third = queue.underway(&third);
+    drop((in_first, in_second));
+    let _joins_again = push(&queue, (7, 3), POOLED, None);
+    assert_eq!(in_third.late(&third[0].key).len(), 1);
+}
+
+#[test]
+fn whoever_joined_a_row_that_never_finishes_is_told() {
+    let queue = queue();
+    let _first = push(&queue, (7, 3), POOLED, None);
+    let taken = queue.take_batch().unwrap();
+    let underway = queue.underway(&taken);
+    let mut late = push(&queue, (7, 3), POOLED, None);
+    drop((taken, underway));
+    assert_eq!(late.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+    let _again = push(&queue, (7, 3), POOLED, None);
+    assert_eq!(queue.len(), 1, "it runs no more, so it waits again");
 }
 
 #[test]
@@ -91,7 +127,9 @@ fn shorter_rows_pass_a_long_one_until_it_is_the_oldest() {
         replies.push(push(&queue, (id, 30), POOLED, None));
         replies.push(push(&queue, (id + 10, 60), POOLED, None));
     }
-    assert_eq!(ids(&queue.take_batch().unwrap()), [1, 10]);
+    let first = queue.take_batch().unwrap();
+    assert_eq!(ids(&first), [1, 10]);
+    drop(queue.underway(&first));
     assert_eq!(ids(&queue.take_batch().unwrap()), [2], "now it is the oldest");
     assert_eq!(ids(&queue.take_batch().unwrap()), [20, 11]);
     let _first_again = push(&queue, (1, 60), POOLED, None);
