@@ -25,14 +25,13 @@ def mixed(bench):
     }
     tokens = sum(map(len, rows))
     rates = {name: [] for name in contestants}
-    passes = 1 if bench.plan.quick else 3
     # The first pass does not count: every engine keeps something for each shape it meets.
-    for number in range(1 + passes):
+    for timed in (False, True):
         ms = dict.fromkeys(contestants, 0.0)
         for turn in range(len(as_they_come)):
             for name, (engine, work) in contestants.items():
                 ms[name] += engine.forward(work[turn])[0]
-        if number > 0:
+        if timed:
             for name in contestants:
                 rates[name].append(tokens / ms[name] * 1e3)
     samples = {name: Sample(name, values, "tokens/s") for name, values in rates.items()}
