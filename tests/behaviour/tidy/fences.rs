@@ -4,14 +4,15 @@ use super::tree::Tree;
 use super::{assert_complains, assert_kept};
 
 /// Our crates, and which of ours each may use. `tests` may use all of them.
-const OURS: [(&str, &[&str]); 8] = [
+const OURS: [(&str, &[&str]); 9] = [
     ("api", &[]),
     ("engine", &[]),
+    ("judging", &[]),
     ("kernels", &[]),
     ("deberta", &["engine", "kernels"]),
     ("registry", &["engine"]),
     ("checkpoint", &["engine", "registry"]),
-    ("server", &["api", "engine", "kernels", "deberta", "registry", "checkpoint"]),
+    ("server", &["api", "engine", "judging", "kernels", "deberta", "registry", "checkpoint"]),
     ("cli", &["api"]),
 ];
 
