@@ -9,6 +9,7 @@ mod command_line;
 mod contract;
 mod deadlines;
 mod draining;
+mod evaluating;
 mod health;
 mod installing;
 mod listing;

@@ -27,7 +27,7 @@ pub use label_sets::{Deciding, LabelSheet};
 pub use numbers::NumberSheet;
 pub use paired::{mcnemar_exact, two_sided_p};
 pub use sheet::{Figure, LabelFigures, Sheet};
-pub use softmax::sigmoid;
+pub use softmax::{best, sigmoid};
 pub use spans::{SpanSheet, Words};
 pub use temperature::{FittedTemperature, Trial, fit_temperature};
 pub use thresholds::{FittedThreshold, fit_threshold, moved_threshold};

@@ -8,7 +8,8 @@ pub(crate) fn log_sum_exp(logits: &[f32], inverse: f64) -> f64 {
 }
 
 /// Place of the largest logit, of equal ones the first, as answers are ranked.
-pub(crate) fn best(logits: &[f32]) -> usize {
+#[must_use]
+pub fn best(logits: &[f32]) -> usize {
     let better = |best: (usize, f32), candidate: (usize, f32)| if candidate.1 > best.1 { candidate } else { best };
     logits.iter().copied().enumerate().fold((0, f32::NEG_INFINITY), better).0
 }

@@ -103,7 +103,8 @@ pub(crate) fn kind(field: &str, number: i32) -> Result<HeadKind, Status> {
     }
 }
 
-fn input(input: v1::Input) -> Input {
+/// One input. An empty text is none.
+pub(crate) fn input(input: v1::Input) -> Input {
     Input {
         text: (!input.text.is_empty()).then_some(input.text),
         text_pair: input.text_pair,

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::changes::Writer;
 use crate::serving::Serving;
-use crate::{download, from_proto, install, status, to_proto, upload};
+use crate::{download, evaluate, from_proto, install, status, to_proto, upload};
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -151,9 +151,12 @@ impl HeadService for Heads {
 
     async fn evaluate_head(
         &self,
-        _: Request<Streaming<v1::EvaluateHeadRequest>>,
+        request: Request<Streaming<v1::EvaluateHeadRequest>>,
     ) -> Result<Response<Self::EvaluateHeadStream>, Status> {
-        Err(status::unimplemented("EvaluateHead"))
+        self.serving.check_open()?;
+        let deadline = from_proto::deadline(request.extensions());
+        let responses = evaluate::start(Arc::clone(&self.serving), request.into_inner(), deadline)?;
+        Ok(Response::new(ReceiverStream::new(responses)))
     }
 }
 

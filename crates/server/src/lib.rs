@@ -14,6 +14,7 @@ mod heads;
 mod upload;
 mod download;
 mod install;
+mod evaluate;
 mod tenants;
 mod from_proto;
 mod to_proto;

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use engine::{Engine, EngineError};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tonic::Status;
 
 use crate::changes::Changes;
 use crate::status;
+
+/// Evaluations at the same time: each keeps the logits of its rows.
+const MAX_EVALUATIONS: usize = 4;
 
 /// Where the server is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,11 +29,12 @@ pub(crate) struct Serving {
     engine: Arc<Engine>,
     changes: Changes,
     phase: watch::Receiver<Phase>,
+    evaluations: Arc<Semaphore>,
 }
 
 impl Serving {
     pub(crate) fn new(engine: Arc<Engine>, changes: Changes, phase: watch::Receiver<Phase>) -> Self {
-        Self { engine, changes, phase }
+        Self { engine, changes, phase, evaluations: Arc::new(Semaphore::new(MAX_EVALUATIONS)) }
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -39,6 +43,11 @@ impl Serving {
 
     pub(crate) fn changes(&self) -> &Changes {
         &self.changes
+    }
+
+    /// Permits of evaluations; what holds one runs.
+    pub(crate) fn evaluations(&self) -> &Arc<Semaphore> {
+        &self.evaluations
     }
 
     /// Refuses a call that comes too early or too late.

@@ -125,6 +125,14 @@ pub(crate) fn too_many_changes() -> Status {
     status(Code::ResourceExhausted, message, details)
 }
 
+/// More evaluations run than may.
+pub(crate) fn too_many_evaluations() -> Status {
+    let message = "as many evaluations run as may at the same time";
+    let mut details = ErrorDetails::with_quota_failure_violation("evaluations", message);
+    details.set_retry_info(Some(RETRY_LATER));
+    status(Code::ResourceExhausted, message, details)
+}
+
 /// Bytes that are not what their declaration says.
 pub(crate) fn digest_mismatch(message: &str) -> Status {
     status(Code::DataLoss, message, reason("DIGEST_MISMATCH", []))
