@@ -9,20 +9,20 @@ use serde_json::Value;
 use tests::TestServer;
 
 /// What one run wrote, and how it ended.
-struct Run {
-    status: i32,
-    output: String,
-    errors: String,
+pub(crate) struct Run {
+    pub(crate) status: i32,
+    pub(crate) output: String,
+    pub(crate) errors: String,
 }
 
 impl Run {
-    fn lines(&self) -> Vec<Value> {
+    pub(crate) fn lines(&self) -> Vec<Value> {
         self.output.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
 
 /// Runs `headwater` against `server` with this standard input.
-async fn headwater(server: &TestServer, arguments: &[&str], input: &str) -> Run {
+pub(crate) async fn headwater(server: &TestServer, arguments: &[&str], input: &str) -> Run {
     let address = server.address.to_string();
     headwater_at(&[arguments, &["--addr", &address]].concat(), input).await
 }

@@ -10,6 +10,7 @@ mod contract;
 mod deadlines;
 mod draining;
 mod evaluating;
+mod evaluating_from_the_command_line;
 mod health;
 mod installing;
 mod listing;

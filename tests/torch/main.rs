@@ -4,6 +4,7 @@
 
 mod accuracy;
 mod chance;
+mod evaluating;
 mod fixtures;
 mod layouts;
 mod many_heads;

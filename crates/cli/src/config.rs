@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{classify, compare, embed, heads, health, load, score, tasks, tokenize, zero_shot};
+use crate::{classify, compare, embed, evaluate, heads, health, load, score, tasks, tokenize, zero_shot};
 
 /// Asks a Headwater server, and looks after its heads.
 ///
@@ -76,6 +76,8 @@ pub(crate) enum Verb {
     Tasks(tasks::ListArguments),
     /// Describe one task.
     Task(tasks::ShowArguments),
+    /// Judge heads on labelled rows.
+    Evaluate(evaluate::Arguments),
     /// Install, name, route, export and delete heads.
     #[command(subcommand)]
     Heads(heads::Verb),

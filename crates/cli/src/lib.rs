@@ -8,6 +8,7 @@ mod error;
 mod inputs;
 mod options;
 mod row;
+mod labelled;
 mod lines;
 mod window;
 mod calls;
@@ -22,6 +23,7 @@ mod compare;
 mod embed;
 mod tokenize;
 mod tasks;
+mod evaluate;
 mod heads;
 mod health;
 mod load;
@@ -97,6 +99,7 @@ async fn obey(verb: Verb, session: &mut Session) -> Result<Outcome, CliError> {
         Verb::Tokenize(arguments) => tokenize::run(arguments, session).await,
         Verb::Tasks(arguments) => tasks::list(arguments, session).await,
         Verb::Task(arguments) => tasks::show(arguments, session).await,
+        Verb::Evaluate(arguments) => evaluate::run(arguments, session).await,
         Verb::Heads(verb) => heads::run(verb, session).await,
         Verb::Health(arguments) => health::run(arguments, session).await,
         Verb::Load(arguments) => load::run(arguments, session).await,

@@ -25,6 +25,35 @@ impl Bar {
         Self(ProgressBar::new(bytes).with_style(style))
     }
 
+    /// A bar of so many rows; `None` where their number is not known.
+    pub(crate) fn of_rows(rows: Option<u64>) -> Self {
+        let template = if rows.is_some() {
+            "{prefix}{msg} {bar:40} {pos}/{len} {per_sec} {eta}"
+        } else {
+            "{prefix}{msg} {pos} {per_sec}"
+        };
+        let style = ProgressStyle::with_template(template).expect("the template is one of ours");
+        let bar = ProgressBar::no_length().with_style(style);
+        rows.into_iter().for_each(|rows| bar.set_length(rows));
+        bar.set_message("rows");
+        Self(bar)
+    }
+
+    /// What comes before all that it says.
+    pub(crate) fn name(&self, name: &str) {
+        self.0.set_prefix(format!("{name}: "));
+    }
+
+    /// So much is done.
+    pub(crate) fn at(&self, done: u64) {
+        self.0.set_position(done);
+    }
+
+    /// What is being done.
+    pub(crate) fn say(&self, what: &str) {
+        self.0.set_message(what.to_owned());
+    }
+
     pub(crate) fn advance(&self, bytes: u64) {
         self.0.inc(bytes);
     }

@@ -95,17 +95,23 @@ pub(crate) async fn list(arguments: ListArguments, session: &mut Session) -> Res
 
 /// The name of every task that is served.
 pub(crate) async fn names(session: &mut Session) -> Result<Vec<String>, CliError> {
+    let tasks = selected(TaskSelector::default(), session).await?;
+    Ok(tasks.into_iter().map(|task| task.name).collect())
+}
+
+/// Every task that `selector` selects, in order of name.
+pub(crate) async fn selected(selector: TaskSelector, session: &mut Session) -> Result<Vec<Task>, CliError> {
     let mut client = session.catalog().await?;
-    let mut names = Vec::new();
+    let mut tasks = Vec::new();
     let mut page_token = String::new();
     loop {
-        let request = ListTasksRequest { page_size: PAGE_SIZE, page_token, selector: None };
+        let request = ListTasksRequest { page_size: PAGE_SIZE, page_token, selector: Some(selector.clone()) };
         let reply = client.list_tasks(session.call(request)).await.map_err(|status| session.failed(status))?;
         let page = reply.into_inner();
-        names.extend(page.tasks.into_iter().map(|task| task.name));
+        tasks.extend(page.tasks);
         page_token = page.next_page_token;
         if page_token.is_empty() {
-            return Ok(names);
+            return Ok(tasks);
         }
     }
 }
