@@ -2,9 +2,11 @@
 
 use api::v1;
 use api::v1::prediction::Result as Answer;
-use tests::TestServer;
+use engine::{Head, HeadKind, HeadParts};
+use tests::{HIDDEN, TestServer, head};
 
 use crate::asking::{ask, input};
+use crate::installing::{folder, install, messages};
 
 async fn one(server: &TestServer, request: v1::ClassifyRequest) -> (v1::Prediction, v1::ServedBy) {
     let reply = server.classifier().classify(request).await.unwrap().into_inner();
@@ -42,6 +44,23 @@ async fn multi_label_scores_each_label_on_its_own() {
         assert_eq!(label.above_threshold, label.score >= label.threshold);
         assert_eq!(label.logit, None);
     }
+}
+
+#[tokio::test]
+async fn a_label_is_held_against_the_threshold_that_the_manifest_has_for_it() {
+    let server = TestServer::start().await;
+    let plain = head(HeadKind::MultiLabel, &["sport", "money", "war"], 2);
+    let parts = HeadParts { thresholds: vec![0.0, 1.0, 0.25], ..plain.parts().clone() };
+    let with_thresholds = Head::new(HeadKind::MultiLabel, HIDDEN, parts).unwrap();
+    let folder = folder(&server, "held", &with_thresholds);
+    install(&server, messages(v1::InstallHeader::default(), &folder)).await.unwrap();
+    let (prediction, _) = one(&server, ask("held", vec![input("a fine day")])).await;
+    let Some(Answer::MultiLabel(mut result)) = prediction.result else { panic!("{prediction:?}") };
+    result.labels.sort_by_key(|label| label.index);
+    let thresholds: Vec<_> = result.labels.iter().map(|label| label.threshold).collect();
+    assert_eq!(thresholds, [0.0, 1.0, 0.25]);
+    let holds: Vec<_> = result.labels.iter().map(|label| label.above_threshold).collect();
+    assert_eq!(holds, [true, false, result.labels[2].score >= 0.25]);
 }
 
 #[tokio::test]

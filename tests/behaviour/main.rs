@@ -4,8 +4,10 @@
 
 mod asking;
 mod caching;
+mod choosing;
 mod classifying;
 mod command_line;
+mod command_line_asks;
 mod contract;
 mod deadlines;
 mod draining;
@@ -21,6 +23,9 @@ mod reflecting;
 mod refusing;
 mod repeating;
 mod replicas;
+mod rewards;
 mod streaming;
 mod tidy;
 mod tokenizing;
+mod windows;
+mod zero_shot;

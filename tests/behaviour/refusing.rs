@@ -1,6 +1,7 @@
 //! Bad input gets a clear refusal and changes nothing.
 
 use api::v1;
+use api::v1::tenant_service_client::TenantServiceClient;
 use tests::TestServer;
 use tonic::Code;
 
@@ -100,7 +101,8 @@ async fn refused_rows_never_reach_the_model() {
 #[tokio::test]
 async fn methods_of_a_later_version_say_so() {
     let server = TestServer::start().await;
-    let status = server.classifier().zero_shot(v1::ZeroShotRequest::default()).await.expect_err("not answered yet");
+    let mut tenants = TenantServiceClient::new(server.channel());
+    let status = tenants.create_tenant(v1::CreateTenantRequest::default()).await.expect_err("not answered yet");
     assert_eq!(status.code(), Code::Unimplemented);
-    assert!(status.message().contains("ZeroShot"), "{}", status.message());
+    assert!(status.message().contains("create_tenant"), "{}", status.message());
 }

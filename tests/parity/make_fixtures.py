@@ -1,4 +1,4 @@
-"""Makes `tests/fixtures/parity` and `tests/fixtures/layouts` again, byte for byte.
+"""Makes `tests/fixtures/parity`, `tests/fixtures/layouts` and `tests/fixtures/asking` again, byte for byte.
 
     python tests/parity/make_fixtures.py
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+import asking
 import layouts
 import reference
 from configurations import CHECKPOINTS, TOKEN
@@ -76,12 +77,13 @@ def make(checkpoint, seed):
 
 def main():
     reference.one_thread()
-    for kind in ("parity", "layouts"):
+    for kind in ("parity", "layouts", "asking"):
         shutil.rmtree(FIXTURES / kind, ignore_errors=True)
     for seed, checkpoint in enumerate(CHECKPOINTS):
         moved = make(checkpoint, 1000 * (seed + 1))
         print(f"{checkpoint.name:36} padding moves the reference by {moved:.1e}")
     layouts.make_all(FIXTURES / "layouts")
+    asking.make_all(FIXTURES / "layouts", FIXTURES / "asking")
     size = sum(path.stat().st_size for path in FIXTURES.rglob("*") if path.is_file())
     print(f"{size / 1e6:.2f} MB of fixtures")
 

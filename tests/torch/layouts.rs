@@ -85,7 +85,7 @@ impl Imported {
     }
 }
 
-fn import(source: &Path, adapters: Option<&Path>, into: &Path) -> Bundle {
+pub(crate) fn import(source: &Path, adapters: Option<&Path>, into: &Path) -> Bundle {
     let options = ImportOptions {
         source: Source::Folder(source.to_owned()),
         adapters: adapters.map(|adapters| Source::Folder(adapters.to_owned())),
@@ -99,6 +99,11 @@ fn import(source: &Path, adapters: Option<&Path>, into: &Path) -> Bundle {
         panic!("{}: {error}", source.display());
     }
     Bundle::open(into).expect("what was imported is a bundle")
+}
+
+/// The tasks that cases name; a head without one is the model's own classifier.
+pub(crate) fn named_tasks(folder: &str) -> Vec<String> {
+    golden(folder).into_iter().filter_map(|case| case.task).collect()
 }
 
 fn golden(folder: &str) -> Vec<Case> {

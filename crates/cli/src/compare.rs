@@ -6,7 +6,7 @@ use api::v1::{CompareRequest, CompareResponse};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use crate::answer::mode_name;
+use crate::answer::{Usage, mode_name};
 use crate::calls;
 use crate::config::Format;
 use crate::error::CliError;
@@ -53,6 +53,8 @@ struct Answer {
     task: String,
     version: u64,
     mode: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<Usage>,
 }
 
 #[derive(Debug, Serialize)]
@@ -113,6 +115,7 @@ fn answer(reply: CompareResponse) -> Answer {
         ranking: reply.ranking.into_iter().map(ranked).collect(),
         preferences: reply.preferences.into_iter().map(|row| row.probabilities).collect(),
         mode: mode_name(served_by.mode()),
+        usage: reply.usage.map(Usage::from),
         version: served_by.version,
         task: served_by.task,
     }

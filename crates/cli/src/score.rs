@@ -6,7 +6,7 @@ use api::v1::{Reward, ScoreInput, ScoreRequest, ScoreResponse};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use crate::answer::{mode_name, no_answer};
+use crate::answer::{Usage, mode_name, no_answer};
 use crate::calls;
 use crate::config::Format;
 use crate::error::CliError;
@@ -52,6 +52,8 @@ struct Answer {
     task: String,
     version: u64,
     mode: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<Usage>,
 }
 
 pub(crate) async fn run(arguments: Arguments, session: &mut Session) -> Result<Outcome, CliError> {
@@ -103,6 +105,7 @@ fn answers(reply: ScoreResponse) -> Vec<Answer> {
         task: served_by.task.clone(),
         version: served_by.version,
         mode: mode_name(served_by.mode()),
+        usage: reward.usage.map(Usage::from),
     };
     reply.rewards.into_iter().map(answer).collect()
 }

@@ -6,7 +6,7 @@ use api::v1::{ZeroShotInput, ZeroShotPrediction, ZeroShotRequest, ZeroShotRespon
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use crate::answer::mode_name;
+use crate::answer::{Usage, mode_name};
 use crate::calls;
 use crate::config::Format;
 use crate::error::CliError;
@@ -54,6 +54,8 @@ struct Answer {
     task: String,
     version: u64,
     mode: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<Usage>,
 }
 
 #[derive(Debug, Serialize)]
@@ -121,6 +123,7 @@ fn answers(reply: ZeroShotResponse) -> Vec<Answer> {
         task: served_by.task.clone(),
         version: served_by.version,
         mode: mode_name(served_by.mode()),
+        usage: prediction.usage.map(Usage::from),
     };
     reply.predictions.into_iter().map(answer).collect()
 }

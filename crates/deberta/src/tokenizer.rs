@@ -5,12 +5,13 @@
 
 mod limits;
 mod settings;
-mod truncation;
 
 use std::fmt;
+use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
-use engine::{Cut, Origin, Text, TokenizeError, TokenizeRequest, Tokens};
+use engine::{Cut, Fit, Kept, Origin, Side, Text, TokenizeError, TokenizeRequest, Tokens, Window, overlap, windows};
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::utils::truncation::TruncationDirection;
 use tokenizers::{
@@ -20,7 +21,6 @@ use tokenizers::{
 use crate::error::LoadError;
 use limits::longest_sequence;
 use settings::Settings;
-use truncation::{Kept, longest_first};
 
 /// Words remembered with their pieces. A request's text is soon forgotten, and the cache is shared by all threads.
 const CACHED_WORDS: usize = 2_000;
@@ -74,32 +74,59 @@ impl FastTokenizer {
         };
         self.bare.encode(input, false).map_err(|error| TokenizeError::Refused(error.to_string()))
     }
+
+    fn with_special_tokens(
+        &self,
+        text: Encoding,
+        pair: Option<Encoding>,
+        cut: Option<Cut>,
+    ) -> Result<Tokens, TokenizeError> {
+        let whole = self.processor.process(text, pair, true);
+        let whole = whole.map_err(|error| TokenizeError::Refused(error.to_string()))?;
+        let type_ids = if self.has_token_types { whole.get_type_ids().to_vec() } else { vec![0; whole.len()] };
+        Ok(Tokens { ids: whole.get_ids().to_vec(), type_ids, origins: origins(&whole), cut })
+    }
 }
 
 impl engine::Tokenizer for FastTokenizer {
-    fn tokenize(&self, request: TokenizeRequest<'_>) -> Result<Tokens, TokenizeError> {
+    fn fit(&self, request: TokenizeRequest<'_>, fit: Fit) -> Result<Vec<Window>, TokenizeError> {
         let special = self.processor.added_tokens(request.pair.is_some());
         let max_tokens = request.max_tokens.min(self.max_tokens);
         if max_tokens <= special {
             return Err(TokenizeError::NoRoom { max_tokens, special });
         }
+        let room = max_tokens - special;
         let mut text = self.encode(request.text)?;
         let mut pair = request.pair.map(|pair| self.encode(pair)).transpose()?;
         let (text_tokens, pair_tokens) = (text.len(), pair.as_ref().map(Encoding::len));
-        let kept = longest_first(text_tokens, pair_tokens, max_tokens - special);
+        let kept = Kept::of(text_tokens, pair_tokens, room, fit.strategy)
+            .ok_or_else(|| TokenizeError::PairTooLong { pair: pair_tokens.unwrap_or(0), limit: room - 1 })?;
+        let windowed = kept.windowed(text_tokens, pair_tokens).filter(|_| fit.in_windows);
+        let mut text_kept = None;
+        if windowed != Some(Side::Text) {
+            text_kept = cut_to(&mut text, request.text, kept.text);
+        }
+        let mut pair_kept = None;
+        if let (Some(pair), Some(given), true) = (&mut pair, request.pair, windowed != Some(Side::Pair)) {
+            pair_kept = cut_to(pair, given, kept.pair);
+        }
         let tokens_before = text_tokens + pair_tokens.unwrap_or(0) + special;
-        let text_kept = cut_to(&mut text, request.text, kept.text);
-        let pair_kept = pair.as_mut().zip(request.pair).and_then(|(pair, given)| cut_to(pair, given, kept.pair));
-        let was_cut = kept != Kept { text: text_tokens, pair: pair_tokens.unwrap_or(0) };
-        let whole = self.processor.process(text, pair, true);
-        let whole = whole.map_err(|error| TokenizeError::Refused(error.to_string()))?;
-        let type_ids = if self.has_token_types { whole.get_type_ids().to_vec() } else { vec![0; whole.len()] };
-        Ok(Tokens {
-            ids: whole.get_ids().to_vec(),
-            type_ids,
-            origins: origins(&whole),
-            cut: was_cut.then_some(Cut { tokens_before, text_kept, pair_kept }),
-        })
+        let was_cut = text_kept.is_some() || pair_kept.is_some();
+        let cut = was_cut.then_some(Cut { tokens_before, text_kept, pair_kept });
+        let row = |text: Encoding, pair: Option<Encoding>, range: Range<usize>| {
+            Ok(Window { tokens: Arc::new(self.with_special_tokens(text, pair, cut)?), range })
+        };
+        match (windowed, pair) {
+            (None, pair) => Ok(vec![row(text, pair, 0..kept.text)?]),
+            (Some(Side::Pair), Some(pair)) => {
+                let windows = in_windows(pair, kept.pair).into_iter();
+                windows.map(|(window, range)| row(text.clone(), Some(window), range)).collect()
+            }
+            (Some(Side::Text | Side::Pair), pair) => {
+                let windows = in_windows(text, kept.text).into_iter();
+                windows.map(|(window, range)| row(window, pair.clone(), range)).collect()
+            }
+        }
     }
 
     fn piece(&self, id: u32) -> Option<String> {
@@ -130,6 +157,14 @@ fn cut_to(side: &mut Encoding, given: Text<'_>, kept: usize) -> Option<usize> {
     side.truncate(kept, 0, TruncationDirection::Right);
     side.take_overflowing();
     Some(unread_from)
+}
+
+/// The windows of `room` tokens over one side, and where each lies.
+fn in_windows(mut side: Encoding, room: usize) -> Vec<(Encoding, Range<usize>)> {
+    let ranges = windows(side.len(), room);
+    side.truncate(room, overlap(room), TruncationDirection::Right);
+    let others = side.take_overflowing();
+    [side].into_iter().chain(others).zip(ranges).collect()
 }
 
 fn origins(whole: &Encoding) -> Vec<Option<Origin>> {

@@ -11,8 +11,16 @@ use crate::limits::Limits;
 /// Rows and bytes on loan; dropping it gives them back.
 #[derive(Debug)]
 pub struct Permit {
-    _rows: OwnedSemaphorePermit,
-    _bytes: OwnedSemaphorePermit,
+    rows: OwnedSemaphorePermit,
+    bytes: OwnedSemaphorePermit,
+}
+
+impl Permit {
+    /// Holds what `other` holds, too.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.rows.merge(other.rows);
+        self.bytes.merge(other.bytes);
+    }
 }
 
 /// The rows and bytes that are free.
@@ -39,10 +47,7 @@ impl Admission {
         if self.draining.load(Ordering::Acquire) {
             return Err(EngineError::Draining);
         }
-        Ok(Permit {
-            _rows: take(&self.rows, rows, Resource::Rows)?,
-            _bytes: take(&self.bytes, bytes, Resource::Bytes)?,
-        })
+        Ok(Permit { rows: take(&self.rows, rows, Resource::Rows)?, bytes: take(&self.bytes, bytes, Resource::Bytes)? })
     }
 
     pub(crate) fn in_flight_rows(&self) -> usize {

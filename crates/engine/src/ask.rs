@@ -34,6 +34,18 @@ pub enum Truncation {
     Cut,
     /// It is refused.
     Refuse,
+    /// It is read in overlapping windows, whose logits are combined.
+    Windows(Aggregation),
+}
+
+/// How the logits of several windows become one row of logits. Token heads judge every token in one window.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Aggregation {
+    /// Their mean, weighted by the tokens of the text in each window.
+    #[default]
+    Mean,
+    /// The largest, label by label.
+    Max,
 }
 
 /// How inputs are to be read, whatever is asked of them.

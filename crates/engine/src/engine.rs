@@ -23,13 +23,18 @@ use crate::worker::{self, ModelFactory, WorkerParts, WorkerState, WorkerStates};
 
 mod classify;
 mod many;
+mod one_head;
 mod path;
+mod reward;
 mod trial;
 mod vectors;
+mod zero_shot;
 
 pub use classify::{Answer, Answered};
 pub use many::{ManyAnswer, ManyAsk, TaskAnswer};
+pub use reward::{RewardAnswer, RewardAsk, RewardInput, Rewarded, preferences};
 pub use vectors::{EmbedAsk, Embedded, Embedding, Tokenized};
+pub use zero_shot::{Candidate, ZeroShotAnswer, ZeroShotAnswered, ZeroShotAsk, ZeroShotInput};
 
 /// What an engine is made of.
 pub struct EngineParts {

@@ -116,16 +116,25 @@ pub enum EngineError {
 impl EngineError {
     /// The same, naming the input whose tokens are over the limit.
     pub(crate) fn of_input(self, index: usize) -> Self {
-        if let Self::OverLimit { what, limit, actual } = &self
-            && what == Self::TOKENS
-        {
-            return Self::OverLimit { what: format!("inputs[{index}] in {what}"), limit: *limit, actual: *actual };
-        }
-        self
+        let name = || format!("inputs[{index}]");
+        self.of_fields(name, name)
+    }
+
+    /// The same, naming the field whose tokens are over the limit: that of the sequence, or that of its pair alone.
+    pub(crate) fn of_fields(self, sequence: impl Fn() -> String, pair: impl Fn() -> String) -> Self {
+        let Self::OverLimit { what, limit, actual } = self else { return self };
+        let field = match what.as_str() {
+            Self::TOKENS => sequence(),
+            Self::PAIR_TOKENS => pair(),
+            _ => return Self::OverLimit { what, limit, actual },
+        };
+        Self::OverLimit { what: format!("{field} in tokens"), limit, actual }
     }
 
     /// What is over the limit where a sequence is.
     pub(crate) const TOKENS: &str = "tokens";
+    /// What is over the limit where a pair that may not be cut is.
+    const PAIR_TOKENS: &str = "tokens of the pair";
 }
 
 impl From<ModelError> for EngineError {
@@ -145,6 +154,9 @@ impl From<TokenizeError> for EngineError {
             TokenizeError::Refused(reason) => Self::Internal(reason),
             TokenizeError::NoRoom { .. } => {
                 Self::InvalidField { field: "max_tokens".into(), reason: error.to_string() }
+            }
+            TokenizeError::PairTooLong { pair, limit } => {
+                Self::OverLimit { what: Self::PAIR_TOKENS.into(), limit, actual: pair }
             }
         }
     }

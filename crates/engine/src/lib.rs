@@ -9,6 +9,7 @@ mod head;
 mod live;
 mod ask;
 mod tokens;
+mod fitting;
 mod offsets;
 mod rows;
 mod model;
@@ -20,6 +21,7 @@ mod batch;
 mod batcher;
 mod worker;
 mod scoring;
+mod aggregation;
 mod head_matrix;
 mod prediction;
 mod spans;
@@ -30,23 +32,25 @@ mod engine;
 pub mod testing;
 
 pub use admission::Permit;
-pub use ask::{Ask, Input, Mode, Reading, Truncation};
+pub use ask::{Aggregation, Ask, Input, Mode, Reading, Truncation};
 pub use counters::{Counter, Counters};
 pub use engine::{
-    Answer, Answered, EmbedAsk, Embedded, Embedding, Engine, EngineParts, ManyAnswer, ManyAsk, TaskAnswer, Timing,
-    Tokenized,
+    Answer, Answered, Candidate, EmbedAsk, Embedded, Embedding, Engine, EngineParts, ManyAnswer, ManyAsk, RewardAnswer,
+    RewardAsk, RewardInput, Rewarded, TaskAnswer, Timing, Tokenized, ZeroShotAnswer, ZeroShotAnswered, ZeroShotAsk,
+    ZeroShotInput, preferences,
 };
 pub use error::{EngineError, Resource, Stage};
+pub use fitting::{Fit, Kept, Side, Strategy, overlap, windows};
 pub use head::{About, Head, HeadError, HeadKind, HeadParts, MAX_LABEL_BYTES, MAX_LABELS};
 pub use limits::Limits;
 pub use live::{LiveTable, LiveTask, ServedHead};
 pub use model::{Model, ModelError, ModelInfo, Reads, Row, RowOutput, Scores, VectorKind};
 pub use offsets::CodePoints;
-pub use prediction::{Confidence, Prediction, Scored};
+pub use prediction::{Confidence, Prediction, Scored, softmax};
 pub use scoring::score;
 pub use spans::{Span, TokenPrediction, WordLabel};
 pub use task::{
     Alias, LIVE, MAX_SHORT_NAME_BYTES, MAX_TASK_NAME_BYTES, NameError, Selector, TaskKey, TaskName, TenantName, Version,
 };
-pub use tokens::{Cut, Origin, Text, TokenizeError, TokenizeRequest, Tokenizer, Tokens};
+pub use tokens::{Cut, Origin, Text, TokenizeError, TokenizeRequest, Tokenizer, Tokens, Window};
 pub use worker::{ModelFactory, WorkerState};

@@ -9,6 +9,8 @@ pub struct Limits {
     pub max_text_bytes: usize,
     /// Choices of one input.
     pub max_choices: usize,
+    /// Candidate labels of one zero-shot input.
+    pub max_candidate_labels: usize,
     /// Rows admitted and not yet answered.
     pub max_in_flight_rows: usize,
     /// Bytes of text admitted and not yet answered.

@@ -93,7 +93,8 @@ pub(crate) fn predict(head: &Head, input: &Input, rows: &[(Arc<Tokens>, Scores)]
 }
 
 /// Softmax of `logits / temperature`; the largest is taken off first, so that nothing overflows.
-pub(crate) fn softmax(logits: &[f32], temperature: f32) -> Vec<f32> {
+#[must_use]
+pub fn softmax(logits: &[f32], temperature: f32) -> Vec<f32> {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let powers: Vec<f32> = logits.iter().map(|logit| ((logit - largest) / temperature).exp()).collect();
     let sum: f32 = powers.iter().sum();

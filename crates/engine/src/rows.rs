@@ -124,7 +124,9 @@ fn check_fields(input: &Input, head: &Head, at: &dyn Fn(&str) -> String) -> Resu
         Some(_) => Ok(()),
         None => Err(invalid(at("text"), &format!("a {kind} task needs text"))),
     };
-    let needs_prompt = || if head.parts().prompt.is_some() { Ok(()) } else { needs_text() };
+    // A prompt with a place in it is a template: it says nothing without a text.
+    let says_something = |prompt: &String| !prompt.contains("{}");
+    let needs_prompt = || if head.parts().prompt.as_ref().is_some_and(says_something) { Ok(()) } else { needs_text() };
     match kind {
         HeadKind::Classification | HeadKind::MultiLabel | HeadKind::Regression => {
             needs_text()?;
@@ -191,10 +193,10 @@ fn check_sizes(
 }
 
 /// Refuses `actual` above `limit`.
-fn over(what: String, actual: usize, limit: usize) -> Result<(), EngineError> {
+pub(crate) fn over(what: String, actual: usize, limit: usize) -> Result<(), EngineError> {
     if actual > limit { Err(EngineError::OverLimit { what, limit, actual }) } else { Ok(()) }
 }
 
-fn invalid(field: String, reason: &str) -> EngineError {
+pub(crate) fn invalid(field: String, reason: &str) -> EngineError {
     EngineError::InvalidField { field, reason: reason.to_owned() }
 }

@@ -1,11 +1,13 @@
 //! Deterministic stand-ins for an encoder and a tokenizer, so that behaviour can be tested without weights.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::fitting::{self, Fit, Kept, Side};
 use crate::limits::Limits;
 use crate::model::{Model, ModelError, ModelInfo, Row, RowOutput};
-use crate::tokens::{Cut, Origin, Text, TokenizeError, TokenizeRequest, Tokenizer, Tokens};
+use crate::tokens::{Cut, Origin, Text, TokenizeError, TokenizeRequest, Tokenizer, Tokens, Window};
 
 const CLS: u32 = 1;
 const SEP: u32 = 2;
@@ -18,6 +20,7 @@ pub fn small_limits() -> Limits {
         max_inputs: 256,
         max_text_bytes: 65_536,
         max_choices: 64,
+        max_candidate_labels: 256,
         max_in_flight_rows: 4_096,
         max_in_flight_bytes: 16 << 20,
         batch_tokens: 512,
@@ -34,8 +37,21 @@ pub struct WordTokenizer {
     pub max_tokens: usize,
 }
 
+type WordToken = (u32, Option<Origin>);
+
+/// Both sides between special tokens.
+fn joined(text: &[WordToken], pair: Option<&[WordToken]>, cut: Option<Cut>) -> Tokens {
+    let special = |id: u32| [(id, None)].into_iter();
+    let first: Vec<WordToken> = special(CLS).chain(text.iter().copied()).chain(special(SEP)).collect();
+    let second = pair.map(|pair| pair.iter().copied().chain(special(SEP)));
+    let first_side = first.len();
+    let (ids, origins): (Vec<_>, Vec<_>) = first.into_iter().chain(second.into_iter().flatten()).unzip();
+    let type_ids = (0..ids.len()).map(|at| u32::from(at >= first_side)).collect();
+    Tokens { ids, type_ids, origins, cut }
+}
+
 impl WordTokenizer {
-    fn side(text: Text<'_>, side: u8) -> Vec<(u32, Option<Origin>)> {
+    fn side(text: Text<'_>, side: u8) -> Vec<WordToken> {
         let token = |word: u32, start: usize, piece: &str| {
             let sum = piece.bytes().fold(7_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
             let (start, end) = (start as u32, (start + piece.len()) as u32);
@@ -60,41 +76,40 @@ impl WordTokenizer {
 }
 
 impl Tokenizer for WordTokenizer {
-    fn tokenize(&self, request: TokenizeRequest<'_>) -> Result<Tokens, TokenizeError> {
-        let mut text = Self::side(request.text, 0);
-        let mut pair = request.pair.map(|pair| Self::side(pair, 1));
+    fn fit(&self, request: TokenizeRequest<'_>, fit: Fit) -> Result<Vec<Window>, TokenizeError> {
+        let text = Self::side(request.text, 0);
+        let pair = request.pair.map(|pair| Self::side(pair, 1));
         let special = if pair.is_some() { 3 } else { 2 };
         let max_tokens = request.max_tokens.min(self.max_tokens);
         let room = max_tokens
             .checked_sub(special)
             .filter(|room| *room > 0)
             .ok_or(TokenizeError::NoRoom { max_tokens, special })?;
-        let pair_len = pair.as_ref().map_or(0, Vec::len);
-        let tokens_before = text.len() + pair_len + special;
-        while text.len() + pair.as_ref().map_or(0, Vec::len) > room {
-            match &mut pair {
-                Some(pair) if pair.len() > text.len() => drop(pair.pop()),
-                _ => drop(text.pop()),
-            }
-        }
-        let kept =
-            |side: &[(u32, Option<Origin>)]| side.last().and_then(|(_, origin)| Some(origin.as_ref()?.end as usize));
-        let cut = (tokens_before > max_tokens).then(|| Cut {
-            tokens_before,
-            text_kept: kept(&text),
-            pair_kept: pair.as_deref().and_then(kept),
-        });
-        let mut all = vec![(CLS, None)];
-        all.append(&mut text);
-        all.push((SEP, None));
-        let first_side = all.len();
-        if let Some(mut pair) = pair {
-            all.append(&mut pair);
-            all.push((SEP, None));
-        }
-        let (ids, origins): (Vec<_>, Vec<_>) = all.into_iter().unzip();
-        let type_ids = (0..ids.len()).map(|at| u32::from(at >= first_side)).collect();
-        Ok(Tokens { ids, type_ids, origins, cut })
+        let pair_len = pair.as_ref().map(Vec::len);
+        let kept = Kept::of(text.len(), pair_len, room, fit.strategy)
+            .ok_or_else(|| TokenizeError::PairTooLong { pair: pair_len.unwrap_or(0), limit: room - 1 })?;
+        let tokens_before = text.len() + pair_len.unwrap_or(0) + special;
+        let windowed = kept.windowed(text.len(), pair_len).filter(|_| fit.in_windows);
+        let unread_from = |side: &[WordToken], kept: usize, side_of: Side| {
+            let cut = kept < side.len() && windowed != Some(side_of);
+            cut.then(|| side[..kept].last().and_then(|(_, origin)| origin.as_ref()).map_or(0, |o| o.end as usize))
+        };
+        let text_kept = unread_from(&text, kept.text, Side::Text);
+        let pair_kept = pair.as_deref().and_then(|pair| unread_from(pair, kept.pair, Side::Pair));
+        let cut = (text_kept.is_some() || pair_kept.is_some()).then_some(Cut { tokens_before, text_kept, pair_kept });
+        let ranges = match windowed {
+            None => vec![0..kept.text],
+            Some(Side::Text) => fitting::windows(text.len(), kept.text),
+            Some(Side::Pair) => fitting::windows(pair_len.unwrap_or(0), kept.pair),
+        };
+        let row = |range: Range<usize>| {
+            let (of_text, of_pair) = match windowed {
+                None | Some(Side::Text) => (range.clone(), 0..kept.pair),
+                Some(Side::Pair) => (0..kept.text, range.clone()),
+            };
+            Window { tokens: Arc::new(joined(&text[of_text], pair.as_deref().map(|pair| &pair[of_pair]), cut)), range }
+        };
+        Ok(ranges.into_iter().map(row).collect())
     }
 
     fn piece(&self, id: u32) -> Option<String> {

@@ -1,5 +1,10 @@
 //! Token sequences, and what a tokenizer owes the engine.
 
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::fitting::Fit;
+
 /// One side of an input, as the caller gave it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Text<'a> {
@@ -58,6 +63,16 @@ pub struct Cut {
     pub pair_kept: Option<usize>,
 }
 
+/// One row of a sequence that may be longer than a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Window {
+    /// The row.
+    pub tokens: Arc<Tokens>,
+    /// Which tokens of the side that is read in windows it holds, special tokens not counted; of a sequence that fits,
+    /// or is cut, those of the text.
+    pub range: Range<usize>,
+}
+
 impl Tokens {
     /// Number of tokens, special tokens included.
     #[must_use]
@@ -77,11 +92,21 @@ impl Tokens {
 /// Ids equal those of the checkpoint's own fast tokenizer with truncation `longest_first` on the right.
 /// The tokenizer suite in the repository's tests proves an implementation.
 pub trait Tokenizer: Send + Sync {
-    /// Tokenizes one input.
+    /// Tokenizes one input as `fit` says: to one row, or to several windows in order. What is cut of a row is the same
+    /// for all of them, and nothing of the side that the windows go over.
     ///
     /// # Errors
     /// [`TokenizeError`] where the text cannot be tokenized or nothing but special tokens would fit.
-    fn tokenize(&self, request: TokenizeRequest<'_>) -> Result<Tokens, TokenizeError>;
+    fn fit(&self, request: TokenizeRequest<'_>, fit: Fit) -> Result<Vec<Window>, TokenizeError>;
+
+    /// Tokenizes one input to one row, cut longest side first where it is too long.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::fit`].
+    fn tokenize(&self, request: TokenizeRequest<'_>) -> Result<Tokens, TokenizeError> {
+        let row = self.fit(request, Fit::default())?.into_iter().next();
+        Ok(row.map(|row| Arc::unwrap_or_clone(row.tokens)).unwrap_or_default())
+    }
 
     /// The vocabulary's piece for `id`.
     fn piece(&self, id: u32) -> Option<String>;
@@ -103,5 +128,13 @@ pub enum TokenizeError {
         max_tokens: usize,
         /// Special tokens of the sequence.
         special: usize,
+    },
+    /// The pair may not be cut, and leaves the text no room.
+    #[error("a second text of {pair} tokens leaves the first none, the limit is {limit}")]
+    PairTooLong {
+        /// Tokens of the pair.
+        pair: usize,
+        /// Tokens that it may have.
+        limit: usize,
     },
 }

@@ -21,7 +21,8 @@
 //! task_embedding = "on"
 //! # Required. SHA-256 of the bytes of weights.safetensors, 64 lower-case hexadecimal digits.
 //! weights_sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-//! # Optional, at most 4,096 bytes: put before the text where the caller gives none (reward, multiple_choice).
+//! # Optional, at most 4,096 bytes: put before the text where the caller gives none (reward, multiple_choice). Of a
+//! # reward head it is a template, in which {} stands for the prompt of Score and Compare.
 //! prompt = "What is this review about?"
 //! # Optional, multi_label only: one number from 0 to 1 for each label, from which on it counts as present.
 //! # Left out: 0.5 for all.

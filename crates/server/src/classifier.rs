@@ -9,7 +9,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::serving::Serving;
-use crate::{classify_stream, from_proto, status, to_proto};
+use crate::{classify_stream, from_proto, rewards, status, to_proto, zero_shot};
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -55,16 +55,31 @@ impl ClassifierService for Classifier {
         Err(status::unimplemented("ClassifyTasksStream"))
     }
 
-    async fn zero_shot(&self, _: Request<v1::ZeroShotRequest>) -> Result<Response<v1::ZeroShotResponse>, Status> {
-        Err(status::unimplemented("ZeroShot"))
+    async fn zero_shot(&self, request: Request<v1::ZeroShotRequest>) -> Result<Response<v1::ZeroShotResponse>, Status> {
+        let received = Instant::now();
+        self.serving.check_open()?;
+        let deadline = from_proto::deadline(request.extensions());
+        let (ask, wanted) = zero_shot::ask(request.into_inner(), deadline)?;
+        let answer = self.serving.engine().zero_shot(ask).await.map_err(status::of_engine)?;
+        Ok(Response::new(zero_shot::reply(answer, wanted, received)))
     }
 
-    async fn score(&self, _: Request<v1::ScoreRequest>) -> Result<Response<v1::ScoreResponse>, Status> {
-        Err(status::unimplemented("Score"))
+    async fn score(&self, request: Request<v1::ScoreRequest>) -> Result<Response<v1::ScoreResponse>, Status> {
+        let received = Instant::now();
+        self.serving.check_open()?;
+        let deadline = from_proto::deadline(request.extensions());
+        let ask = rewards::score(request.into_inner(), deadline)?;
+        let answer = self.serving.engine().reward(ask).await.map_err(rewards::score_refused)?;
+        Ok(Response::new(rewards::scored(answer, received)))
     }
 
-    async fn compare(&self, _: Request<v1::CompareRequest>) -> Result<Response<v1::CompareResponse>, Status> {
-        Err(status::unimplemented("Compare"))
+    async fn compare(&self, request: Request<v1::CompareRequest>) -> Result<Response<v1::CompareResponse>, Status> {
+        let received = Instant::now();
+        self.serving.check_open()?;
+        let deadline = from_proto::deadline(request.extensions());
+        let ask = rewards::compare(request.into_inner(), deadline)?;
+        let answer = self.serving.engine().reward(ask).await.map_err(rewards::compare_refused)?;
+        Ok(Response::new(rewards::compared(answer, received)))
     }
 
     async fn embed(&self, request: Request<v1::EmbedRequest>) -> Result<Response<v1::EmbedResponse>, Status> {

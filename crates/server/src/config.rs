@@ -72,6 +72,9 @@ pub(crate) struct Serve {
     /// Choices of one input
     #[arg(long, env = "HEADWATER_MAX_CHOICES", value_name = "N", default_value_t = 64)]
     max_choices: usize,
+    /// Candidate labels of one zero-shot input
+    #[arg(long, env = "HEADWATER_MAX_CANDIDATE_LABELS", value_name = "N", default_value_t = 256)]
+    max_candidate_labels: usize,
     /// Rows admitted and not yet answered; more are refused
     #[arg(long, env = "HEADWATER_MAX_IN_FLIGHT_ROWS", value_name = "N", default_value_t = 4_096)]
     max_in_flight_rows: usize,
@@ -114,6 +117,7 @@ impl Serve {
             max_inputs: self.max_inputs,
             max_text_bytes: self.max_text_bytes,
             max_choices: self.max_choices,
+            max_candidate_labels: self.max_candidate_labels,
             max_in_flight_rows: self.max_in_flight_rows,
             max_in_flight_bytes: self.max_in_flight_bytes,
             batch_tokens: batch_tokens(self.batch_tokens, self.device),

@@ -2,13 +2,13 @@
 
 use api::v1;
 use engine::{
-    Ask, EmbedAsk, EngineError, HeadKind, Input, Mode, NameError, Reading, Selector, TaskKey, TaskName, TenantName,
-    Truncation, VectorKind,
+    Aggregation, Ask, EmbedAsk, EngineError, HeadKind, Input, Mode, NameError, Reading, Selector, TaskKey, TaskName,
+    TenantName, Truncation, VectorKind,
 };
 use tonic::{Extensions, Status};
 
 use crate::deadline::Deadline;
-use crate::status::{invalid_field, of_name, unimplemented};
+use crate::status::{invalid_field, of_name};
 
 /// The options of a call, as far as this side of the engine needs them.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +16,14 @@ pub(crate) struct Wanted {
     pub(crate) logits: bool,
     pub(crate) top_k: Option<usize>,
     pub(crate) whole_words: bool,
+}
+
+/// What the options of a call say.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Options {
+    pub(crate) wanted: Wanted,
+    pub(crate) mode: Option<Mode>,
+    pub(crate) reading: Reading,
 }
 
 /// A task inside the caller's tenant.
@@ -39,16 +47,35 @@ pub(crate) fn classify(
     request: v1::ClassifyRequest,
     deadline: Option<tokio::time::Instant>,
 ) -> Result<(Ask, Wanted), Status> {
-    let options = request.options.unwrap_or_default();
-    let wanted = wanted(&options)?;
+    let Options { wanted, mode, reading } = options(request.options.as_ref(), deadline)?;
     let ask = Ask {
         key: task_key("task", &request.task)?,
         selector: selector(&request.version)?,
         inputs: request.inputs.into_iter().map(input).collect(),
-        mode: mode(options.mode)?,
-        reading: Reading { deadline, ..reading("options.", options.truncation, options.max_tokens)? },
+        mode,
+        reading,
     };
     Ok((ask, wanted))
+}
+
+/// The options of a call to a head, which may combine windows.
+pub(crate) fn options(
+    options: Option<&v1::ClassifyOptions>,
+    deadline: Option<tokio::time::Instant>,
+) -> Result<Options, Status> {
+    let options = options.cloned().unwrap_or_default();
+    let aggregation = match v1::Aggregation::try_from(options.aggregation) {
+        Ok(v1::Aggregation::Unspecified | v1::Aggregation::Mean) => Aggregation::Mean,
+        Ok(v1::Aggregation::Max) => Aggregation::Max,
+        Err(_) => return Err(unknown_number("options.aggregation", options.aggregation)),
+    };
+    let truncation = match truncation("options.truncation", options.truncation)? {
+        Truncation::Windows(_) => Truncation::Windows(aggregation),
+        other @ (Truncation::Cut | Truncation::Refuse) => other,
+    };
+    let max_tokens = options.max_tokens.map(|tokens| tokens as usize);
+    let reading = Reading { truncation, max_tokens, deadline };
+    Ok(Options { wanted: wanted(&options)?, mode: mode(options.mode)?, reading })
 }
 
 /// The engine's complaint with its field named as a request with a single input names it.
@@ -77,7 +104,7 @@ pub(crate) fn embed(request: v1::EmbedRequest, deadline: Option<tokio::time::Ins
         inputs: request.inputs.into_iter().map(input).collect(),
         task,
         kind,
-        reading: Reading { deadline, ..reading("", request.truncation, request.max_tokens)? },
+        reading: Reading { deadline, ..reading(request.truncation, request.max_tokens)? },
     })
 }
 
@@ -86,7 +113,7 @@ pub(crate) fn tokenize(
     request: v1::TokenizeRequest,
     deadline: Option<tokio::time::Instant>,
 ) -> Result<(Vec<Input>, Reading), Status> {
-    let reading = Reading { deadline, ..reading("", request.truncation, request.max_tokens)? };
+    let reading = Reading { deadline, ..reading(request.truncation, request.max_tokens)? };
     Ok((request.inputs.into_iter().map(input).collect(), reading))
 }
 
@@ -119,9 +146,6 @@ fn wanted(options: &v1::ClassifyOptions) -> Result<Wanted, Status> {
         Ok(v1::SpanGrouping::Words) => true,
         Err(_) => return Err(unknown_number("options.spans", options.spans)),
     };
-    if v1::Aggregation::try_from(options.aggregation).is_err() {
-        return Err(unknown_number("options.aggregation", options.aggregation));
-    }
     if options.top_k == Some(0) {
         return Err(invalid_field("options.top_k", "must be at least 1"));
     }
@@ -137,15 +161,22 @@ fn mode(number: i32) -> Result<Option<Mode>, Status> {
     }
 }
 
-fn reading(path: &str, truncation: i32, max_tokens: Option<u32>) -> Result<Reading, Status> {
-    let field = format!("{path}truncation");
-    let truncation = match v1::Truncation::try_from(truncation) {
-        Ok(v1::Truncation::Unspecified | v1::Truncation::Cut) => Truncation::Cut,
-        Ok(v1::Truncation::Refuse) => Truncation::Refuse,
-        Ok(v1::Truncation::Windows) => return Err(unimplemented("reading a text in windows")),
-        Err(_) => return Err(unknown_number(&field, truncation)),
-    };
+/// How texts are to be read that no head reads.
+fn reading(truncation_number: i32, max_tokens: Option<u32>) -> Result<Reading, Status> {
+    let truncation = truncation("truncation", truncation_number)?;
+    if let Truncation::Windows(_) = truncation {
+        return Err(invalid_field("truncation", "windows combine what a head makes of them: nothing here has a head"));
+    }
     Ok(Reading { truncation, max_tokens: max_tokens.map(|tokens| tokens as usize), deadline: None })
+}
+
+fn truncation(field: &str, number: i32) -> Result<Truncation, Status> {
+    match v1::Truncation::try_from(number) {
+        Ok(v1::Truncation::Unspecified | v1::Truncation::Cut) => Ok(Truncation::Cut),
+        Ok(v1::Truncation::Refuse) => Ok(Truncation::Refuse),
+        Ok(v1::Truncation::Windows) => Ok(Truncation::Windows(Aggregation::default())),
+        Err(_) => Err(unknown_number(field, number)),
+    }
 }
 
 fn unknown_number(field: &str, number: i32) -> Status {

@@ -9,6 +9,8 @@ mod listener;
 mod serving;
 mod classifier;
 mod classify_stream;
+mod zero_shot;
+mod rewards;
 mod catalog;
 mod heads;
 mod upload;

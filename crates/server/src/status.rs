@@ -36,8 +36,8 @@ pub(crate) fn of_engine(error: EngineError) -> Status {
         EngineError::InvalidField { field, reason } => invalid_field(&field, &reason),
         EngineError::OverLimit { limit, actual, what } => {
             let mut details = reason("OVER_LIMIT", [("limit", limit.to_string()), ("actual", actual.to_string())]);
-            details
-                .add_bad_request_violation(what.trim_end_matches(" in bytes").trim_end_matches(" in tokens"), &message);
+            let field = [" in bytes", " in tokens", " in rows"].iter().find_map(|unit| what.strip_suffix(unit));
+            details.add_bad_request_violation(field.unwrap_or(&what), &message);
             status(Code::InvalidArgument, &message, details)
         }
         EngineError::Overloaded(resource) => {

@@ -89,8 +89,7 @@ pub(crate) fn task(live: &LiveTask, served: &ServedHead) -> v1::Task {
         prompt: parts.prompt.clone(),
         thresholds: parts.thresholds.clone(),
         temperature: parts.temperature,
-        zero_shot: served.head.kind() == HeadKind::Classification
-            && parts.labels.iter().any(|label| label.to_lowercase().starts_with("entail")),
+        zero_shot: served.head.knows_entailment(),
         description: about.description.clone(),
         caution: about.caution.clone(),
         tags: about.tags.clone(),
@@ -223,7 +222,8 @@ fn token_logits(prediction: &TokenPrediction, head: &Head) -> Vec<v1::TokenLogit
         .collect()
 }
 
-fn usage(tokens: usize, rows: usize, cuts: &[(usize, Cut)], input: &Input) -> v1::InputUsage {
+/// What was read of one input; cuts come with the position of their text among the input's.
+pub(crate) fn usage(tokens: usize, rows: usize, cuts: &[(usize, Cut)], input: &Input) -> v1::InputUsage {
     let cuts = cuts.iter().flat_map(|(row, cut)| {
         let text = cut.text_kept.map(|kept| match (&input.text, input.tokens.is_empty()) {
             (_, false) => v1::Cut { field: "tokens".into(), kept_words: Some(kept as u32), ..v1::Cut::default() },

@@ -10,6 +10,8 @@ const WIRE: &[&str] = &[
     "status.rs",
     "classifier.rs",
     "classify_stream.rs",
+    "zero_shot.rs",
+    "rewards.rs",
     "catalog.rs",
     "heads.rs",
     "install.rs",

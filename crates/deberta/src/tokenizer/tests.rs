@@ -1,7 +1,8 @@
 //! Sides, cuts, limits and what a file leaves unsaid. The pieces themselves are held to the reference elsewhere.
 
-use engine::Tokenizer as _;
+use engine::{Strategy, Tokenizer as _};
 use serde_json::{Value, json};
+use tokenizers::{Token, TruncationParams, TruncationStrategy, truncate_encodings};
 
 use super::*;
 
@@ -138,4 +139,102 @@ fn a_file_that_cannot_serve_is_refused_with_a_reason() {
     });
     assert!(reason(&nameless).contains("no [CLS]"));
     reason(&folder(|file| file["model"] = json!(7)));
+}
+
+fn side(tokens: usize) -> Encoding {
+    Encoding::from_tokens(vec![Token::new(0, "a".to_owned(), (0, 1)); tokens], 0)
+}
+
+/// What the library keeps of both sides, with the windows that overlap by `stride` tokens; `None` where it refuses.
+fn truncated(
+    sides: (usize, Option<usize>),
+    room: usize,
+    strategy: TruncationStrategy,
+    stride: usize,
+) -> Option<(Encoding, Option<Encoding>)> {
+    let params = TruncationParams { max_length: room, strategy, stride, direction: TruncationDirection::Right };
+    truncate_encodings(side(sides.0), sides.1.map(side), &params).ok()
+}
+
+#[test]
+fn what_is_kept_of_every_small_case_equals_the_librarys_own_rule() {
+    let strategies = [
+        (Strategy::LongestFirst, TruncationStrategy::LongestFirst),
+        (Strategy::OnlyFirst, TruncationStrategy::OnlyFirst),
+    ];
+    for room in 1..12 {
+        for text in 0..16 {
+            for pair in (0..16).map(Some).chain([None]) {
+                for (ours, theirs) in strategies {
+                    let theirs = truncated((text, pair), room, theirs, 0).map(|(first, second)| Kept {
+                        text: first.len(),
+                        pair: second.map_or(0, |second| second.len()),
+                    });
+                    assert_eq!(Kept::of(text, pair, room, ours), theirs, "{text} {pair:?} in {room}, {ours:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn windows_lie_where_the_librarys_stride_lays_them() {
+    for room in 1..20 {
+        for tokens in 1..70 {
+            let (mut first, _) = truncated((tokens, None), room, TruncationStrategy::OnlyFirst, overlap(room)).unwrap();
+            let others = first.take_overflowing();
+            let theirs: Vec<usize> = [first].iter().chain(&others).map(Encoding::len).collect();
+            let ours: Vec<usize> = windows(tokens, room).iter().map(Range::len).collect();
+            assert_eq!(ours, theirs, "{tokens} in {room}");
+            let found: Vec<_> = in_windows(side(tokens), room).iter().map(|(window, _)| window.len()).collect();
+            assert_eq!(found, theirs, "{tokens} in {room}");
+        }
+    }
+}
+
+fn fit(text: &str, pair: Option<&str>, max_tokens: usize, fit: Fit) -> Result<Vec<Window>, TokenizeError> {
+    let tokenizer = FastTokenizer::open(folder(|_| ()).path(), None).unwrap();
+    tokenizer.fit(TokenizeRequest { text: Text::Raw(text), pair: pair.map(Text::Raw), max_tokens }, fit)
+}
+
+#[test]
+fn windows_keep_the_offsets_of_the_whole_text_and_cut_nothing() {
+    let in_windows = Fit { in_windows: true, ..Fit::default() };
+    let windows = fit("ä b c dd b c ä", None, 6, in_windows).unwrap();
+    let ids: Vec<_> = windows.iter().map(|window| window.tokens.ids.as_slice()).collect();
+    assert_eq!(ids, [&[1, 3, 4, 5, 6, 2][..], &[1, 6, 4, 5, 3, 2]]);
+    assert_eq!((windows[0].range.clone(), windows[1].range.clone()), (0..4, 3..7));
+    assert_eq!(windows[1].tokens.origins[1], origin(0, 3, 7, 9));
+    assert!(windows.iter().all(|window| window.tokens.cut.is_none()));
+}
+
+#[test]
+fn windows_over_one_side_stand_beside_the_whole_other() {
+    let in_windows = Fit { in_windows: true, ..Fit::default() };
+    let ids = |windows: Vec<Window>| windows.iter().map(|window| window.tokens.ids.clone()).collect::<Vec<_>>();
+    assert_eq!(
+        ids(fit("b", Some("c c c c dd"), 8, in_windows).unwrap()),
+        [[1, 4, 2, 5, 5, 5, 5, 2].to_vec(), [1, 4, 2, 5, 6, 2].to_vec()]
+    );
+    assert_eq!(
+        ids(fit("c c c c dd", Some("b"), 8, in_windows).unwrap()),
+        [[1, 5, 5, 5, 5, 2, 4, 2].to_vec(), [1, 5, 6, 2, 4, 2].to_vec()]
+    );
+    let both = fit("c c c c c", Some("b b b b dd dd"), 7, in_windows).unwrap();
+    assert_eq!(
+        ids(both.clone()),
+        [[1, 5, 5, 2, 4, 4, 2].to_vec(), [1, 5, 5, 2, 4, 4, 2].to_vec(), [1, 5, 5, 2, 6, 6, 2].to_vec()]
+    );
+    let cut = Some(Cut { tokens_before: 14, text_kept: Some(3), pair_kept: None });
+    assert!(both.iter().all(|window| window.tokens.cut == cut), "{both:?}");
+}
+
+#[test]
+fn a_pair_that_may_not_be_cut_stays_whole_or_is_refused() {
+    let only_first = Fit { strategy: Strategy::OnlyFirst, in_windows: false };
+    let row = fit("ä b", Some("c c c c"), 8, only_first).unwrap().remove(0).tokens;
+    assert_eq!(row.ids, [1, 3, 2, 5, 5, 5, 5, 2]);
+    assert_eq!(row.cut, Some(Cut { tokens_before: 9, text_kept: Some(2), pair_kept: None }));
+    let refused = fit("ä b", Some("c c c c c"), 8, only_first);
+    assert_eq!(refused, Err(TokenizeError::PairTooLong { pair: 5, limit: 4 }));
 }

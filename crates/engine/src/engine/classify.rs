@@ -1,23 +1,18 @@
 //! One task, one or more inputs.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::time::Instant;
-
-use super::path::read;
+use super::one_head::{Question, Read, Readable};
 use super::{Engine, Timing};
 use crate::admission::Permit;
 use crate::ask::{Ask, Input, Mode};
-use crate::batcher::Done;
 use crate::error::EngineError;
+use crate::fitting::Strategy;
 use crate::head::Head;
 use crate::live::ServedHead;
-use crate::model::{Reads, Row};
 use crate::prediction::{Prediction, predict};
-use crate::rows;
-use crate::scoring::{products, score};
-use crate::tokens::{Cut, Tokens};
+use crate::rows::{self, Sequence};
+use crate::tokens::Cut;
 
 /// The answer to one input.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,7 +25,7 @@ pub struct Answered {
     pub rows: usize,
     /// Tokens of all its rows, special tokens included.
     pub tokens_used: usize,
-    /// What was cut: the row's position among the input's rows, and where.
+    /// What was cut: the position of the text among those that the head reads of the input, and where.
     pub cuts: Vec<(usize, Cut)>,
     /// Where the time went.
     pub timing: Timing,
@@ -45,7 +40,17 @@ pub struct Answer {
     pub mode: Mode,
     /// One an input.
     pub inputs: Vec<Answered>,
-    _permit: Permit,
+    pub(super) permit: Permit,
+}
+
+impl Readable for Input {
+    fn sequences<'a>(&'a self, head: &'a Head) -> Vec<Sequence<'a>> {
+        rows::sequences(self, head)
+    }
+
+    fn field(&self, index: usize, _: usize) -> String {
+        format!("inputs[{index}]")
+    }
 }
 
 impl Engine {
@@ -58,64 +63,21 @@ impl Engine {
         let served = self.find(&ask.key, &ask.selector)?;
         let mode = rows::mode(ask.mode, &served.head);
         let cost = rows::check(&ask, &served.head, &self.limits)?;
-        let permit =
-            self.admission.admit(cost.rows, cost.bytes).inspect_err(|_| self.counters.overloaded_asks.add(1))?;
-        let head = Arc::clone(&served.head);
-        let reading = ask.reading;
-        let inputs = ask.inputs;
-        let started = Instant::now();
-        let (inputs, tokens) = self
-            .with_tokenizer(cost.bytes, reading, move |tokenizer, limit| {
-                let rows_of = |(index, input): (usize, &Input)| -> Result<Vec<_>, EngineError> {
-                    let sequences = rows::sequences(input, &head);
-                    let rows = sequences.iter().map(|sequence| read(tokenizer, sequence, limit, reading));
-                    rows.collect::<Result<_, _>>().map_err(|error| error.of_input(index))
-                };
-                let tokens: Result<Vec<_>, _> = inputs.iter().enumerate().map(rows_of).collect();
-                tokens.map(|tokens| (inputs, tokens))
-            })
-            .await?;
-        let tokenize = started.elapsed();
-        let task_embedding = match mode {
-            Mode::Exact => served.head.parts().task_embedding.clone(),
-            Mode::Shared => None,
+        let question = Question {
+            served: Arc::clone(&served),
+            mode,
+            reading: ask.reading,
+            strategy: Strategy::LongestFirst,
+            cost,
+            permit: self.admit(cost)?,
         };
-        let row = |tokens: &Arc<Tokens>| Row {
-            tokens: Arc::clone(tokens),
-            task_embedding: task_embedding.clone(),
-            reads: Reads::of_kind(served.head.kind()),
-        };
-        let done = self.run(tokens.iter().flatten().map(row).collect(), reading.deadline).await?;
-        let head = Arc::clone(&served.head);
-        let cost = tokens.iter().flatten().map(|tokens| products(&head, tokens.len())).sum();
-        let answered = self.compute(cost, move || {
-            let mut done = done.into_iter();
-            let rows = tokens.into_iter().map(|tokens| tokens.into_iter().zip(done.by_ref()).collect::<Vec<_>>());
-            inputs.into_iter().zip(rows).map(|(input, rows)| answer(&head, input, rows, tokenize)).collect()
-        });
-        Ok(Answer { served, mode, inputs: answered.await?, _permit: permit })
+        let (inputs, permit) = self.ask_head(question, ask.inputs, answered).await?;
+        Ok(Answer { served, mode, inputs, permit })
     }
 }
 
-fn answer(
-    head: &Head,
-    input: Input,
-    rows: Vec<(Arc<Tokens>, Done)>,
-    tokenize: Duration,
-) -> Result<Answered, EngineError> {
-    let started = Instant::now();
-    let longest = |duration: fn(&Done) -> Duration| rows.iter().map(|(_, done)| duration(done)).max();
-    let queue = longest(|done| done.queued).unwrap_or_default();
-    let encode = longest(|done| done.encoded).unwrap_or_default();
-    let scored = rows.into_iter().map(|(tokens, done)| Ok((tokens, score(head, &done.output)?)));
-    let rows = scored.collect::<Result<Vec<_>, EngineError>>()?;
-    let prediction = predict(head, &input, &rows);
-    Ok(Answered {
-        input,
-        prediction,
-        rows: rows.len(),
-        tokens_used: rows.iter().map(|(tokens, _)| tokens.len()).sum(),
-        cuts: rows.iter().enumerate().filter_map(|(row, (tokens, _))| Some((row, tokens.cut?))).collect(),
-        timing: Timing { tokenize, queue, encode, head: started.elapsed() },
-    })
+fn answered(head: &Head, input: Input, read: Read) -> Answered {
+    let prediction = predict(head, &input, &read.sequences);
+    let timing = read.timing();
+    Answered { input, prediction, rows: read.rows, tokens_used: read.tokens_used, cuts: read.cuts, timing }
 }

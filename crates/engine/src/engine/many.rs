@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::path::read;
 use super::{Engine, Timing};
 use crate::admission::Permit;
-use crate::ask::{Input, Mode, Reading};
+use crate::ask::{Input, Mode, Reading, Truncation};
 use crate::batcher::Done;
 use crate::error::EngineError;
 use crate::head::Head;
@@ -19,6 +19,8 @@ use crate::prediction::{Prediction, predict};
 use crate::rows::{self, Cost, Sequence};
 use crate::task::{Selector, TaskKey};
 use crate::tokens::{Cut, Tokens};
+
+mod windows;
 
 /// A question to many tasks about one input.
 #[derive(Debug, Clone)]
@@ -57,7 +59,7 @@ pub struct ManyAnswer {
     pub input: Input,
     /// One a task, in the order of the ask.
     pub tasks: Vec<Result<TaskAnswer, EngineError>>,
-    /// Distinct rows behind all of them.
+    /// Distinct rows behind all of them; of an input that is read in windows, those of each task.
     pub rows: usize,
     /// Where the time went; `head` is that of all heads together.
     pub timing: Timing,
@@ -103,6 +105,9 @@ impl Engine {
         if ask.heads.is_empty() {
             let reason = "at least one task is needed".to_owned();
             return Err(EngineError::InvalidField { field: "tasks".to_owned(), reason });
+        }
+        if let Truncation::Windows(_) = ask.reading.truncation {
+            return self.classify_many_in_windows(ask).await;
         }
         let ManyAsk { heads, input, mode, reading } = ask;
         let bytes = rows::check_sizes_of_one(&input, &self.limits)?;

@@ -17,7 +17,7 @@ use crate::error::{EngineError, Stage};
 use crate::live::ServedHead;
 use crate::model::{Row, RowOutput};
 use crate::row_key::RowKey;
-use crate::rows::{Cost, Sequence};
+use crate::rows::{Cost, Sequence, invalid};
 use crate::task::{Selector, TaskKey};
 use crate::tokens::{TokenizeRequest, Tokenizer, Tokens};
 use crate::worker::WorkerState;
@@ -226,5 +226,8 @@ pub(super) fn read(
             Err(EngineError::OverLimit { what: EngineError::TOKENS.into(), limit, actual: cut.tokens_before })
         }
         (Truncation::Refuse, None) | (Truncation::Cut, _) => Ok(Arc::new(tokens)),
+        (Truncation::Windows(_), _) => {
+            Err(invalid("truncation".to_owned(), "windows combine what a head makes of them: nothing here has a head"))
+        }
     }
 }

@@ -64,6 +64,7 @@ pub fn limits() -> Limits {
         max_inputs: INPUTS,
         max_text_bytes: 1 << 24,
         max_choices: 1_024,
+        max_candidate_labels: 1_024,
         max_in_flight_rows: 1 << 20,
         max_in_flight_bytes: 1 << 32,
         batch_tokens: 1_024,

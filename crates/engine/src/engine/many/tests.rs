@@ -192,3 +192,31 @@ async fn one_output_is_scored_for_all_heads_at_once_and_after_a_change() {
     publish(&engine, "mood", HeadKind::Classification, 2);
     assert_eq!(engine.score_all(&[mood, head("mood")], &output), [alone, crate::score(&head("mood"), &output)]);
 }
+
+#[tokio::test]
+async fn tasks_about_a_text_in_windows_answer_as_each_alone_and_share_its_rows() {
+    let rows = Arc::default();
+    let engine = engine(&rows).await;
+    let tasks = [&publish_forty(&engine)[..], &["missing".to_owned()]].concat();
+    let mut ask = ask(&tasks, Mode::Shared);
+    ask.input.text = Some((0..150).map(|word| format!("w{word}")).collect::<Vec<_>>().join(" "));
+    ask.reading.truncation = Truncation::Windows(crate::Aggregation::Mean);
+    let before = rows.load(Ordering::SeqCst);
+    let many = engine.classify_many(ask.clone()).await.unwrap();
+    assert_eq!(many.tasks[40], Err(EngineError::NotFound));
+    let computed = rows.load(Ordering::SeqCst) - before;
+    assert!(computed < 40 * 3, "{computed} rows were computed");
+    for (task, answer) in tasks.iter().zip(&many.tasks).take(40) {
+        let answer = answer.as_ref().unwrap();
+        let inputs = vec![many.input.clone()];
+        let alone = Ask { key: key(task), selector: live(), inputs, mode: Some(Mode::Shared), reading: ask.reading };
+        let alone = engine.classify(alone).await.unwrap();
+        assert_eq!((answer.rows, answer.tokens_used), (3, alone.inputs[0].tokens_used));
+        assert_eq!(ranked(&answer.prediction), ranked(&alone.inputs[0].prediction), "{task}");
+    }
+    let fields = |ask: ManyAsk| engine.classify_many(ask);
+    publish(&engine, "ending", HeadKind::MultipleChoice, 2);
+    let refused = fields(ManyAsk { heads: vec![(key("ending"), live())], ..ask }).await.unwrap();
+    let field = refused.tasks.into_iter().next().and_then(Result::err);
+    assert!(matches!(field, Some(EngineError::InvalidField { field, .. }) if field == "input.choices"));
+}

@@ -1,0 +1,188 @@
+//! What every question to one head has in common: sequences become rows, rows scores, and the scores of windows one.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::{Engine, Timing};
+use crate::admission::Permit;
+use crate::aggregation::combine;
+use crate::ask::{Aggregation, Mode, Reading, Truncation};
+use crate::error::EngineError;
+use crate::fitting::{Fit, Strategy};
+use crate::head::Head;
+use crate::live::ServedHead;
+use crate::model::{Reads, Row, Scores};
+use crate::rows::{self, Cost, Sequence};
+use crate::scoring::{products, score};
+use crate::tokens::{Cut, TokenizeRequest, Tokenizer, Tokens, Window};
+
+/// An input as its owner names and splits it.
+pub(super) trait Readable: Send + 'static {
+    /// What a head reads of it, in the order of its answer.
+    fn sequences<'a>(&'a self, head: &'a Head) -> Vec<Sequence<'a>>;
+
+    /// What the caller calls sequence `place` of input `index`.
+    fn field(&self, index: usize, place: usize) -> String;
+
+    /// What the caller calls the second text of that sequence.
+    fn pair_field(&self, index: usize, place: usize) -> String {
+        self.field(index, place)
+    }
+}
+
+/// A question to one head that has been admitted.
+pub(super) struct Question {
+    pub(super) served: Arc<ServedHead>,
+    pub(super) mode: Mode,
+    pub(super) reading: Reading,
+    pub(super) strategy: Strategy,
+    /// What was admitted; windows are admitted beside it once they are known.
+    pub(super) cost: Cost,
+    pub(super) permit: Permit,
+}
+
+/// What a head made of one input.
+pub(super) struct Read {
+    /// For each sequence its tokens and scores; where it was read in windows, of all of them.
+    pub(super) sequences: Vec<(Arc<Tokens>, Scores)>,
+    pub(super) rows: usize,
+    pub(super) tokens_used: usize,
+    /// The sequence's position, and what was cut of it.
+    pub(super) cuts: Vec<(usize, Cut)>,
+    started: Instant,
+    timing: Timing,
+}
+
+impl Read {
+    /// Where the time went until now.
+    pub(super) fn timing(&self) -> Timing {
+        Timing { head: self.started.elapsed(), ..self.timing }
+    }
+}
+
+impl Engine {
+    /// Reads every sequence of every input with the question's head, and makes of each input's scores its answer.
+    pub(super) async fn ask_head<T: Readable, A: Send + 'static>(
+        &self,
+        question: Question,
+        inputs: Vec<T>,
+        answer: impl Fn(&Head, T, Read) -> A + Send + 'static,
+    ) -> Result<(Vec<A>, Permit), EngineError> {
+        let Question { served, mode, reading, strategy, cost, mut permit } = question;
+        let head = Arc::clone(&served.head);
+        let most_rows = self.limits.max_in_flight_rows;
+        let started = Instant::now();
+        let (inputs, windows) = self
+            .with_tokenizer(cost.bytes, reading, move |tokenizer, limit| {
+                let reader = Reader { tokenizer, limit, reading, strategy };
+                let windows = reader.read_all(&inputs, &head, most_rows)?;
+                Ok((inputs, windows))
+            })
+            .await?;
+        let tokenize = started.elapsed();
+        let all = || windows.iter().flatten().flatten();
+        if let Some(rows) = all().count().checked_sub(cost.rows).filter(|rows| *rows > 0) {
+            permit.add(self.admit(Cost { rows, bytes: 0 })?);
+        }
+        let task_embedding = match mode {
+            Mode::Exact => served.head.parts().task_embedding.clone(),
+            Mode::Shared => None,
+        };
+        let row = |window: &Window| Row {
+            tokens: Arc::clone(&window.tokens),
+            task_embedding: task_embedding.clone(),
+            reads: Reads::of_kind(served.head.kind()),
+        };
+        let done = self.run(all().map(row).collect(), reading.deadline).await?;
+        let head = Arc::clone(&served.head);
+        let by = match reading.truncation {
+            Truncation::Windows(by) => by,
+            Truncation::Cut | Truncation::Refuse => Aggregation::default(),
+        };
+        let cost = all().map(|window| products(&head, window.tokens.len())).sum();
+        let answers = self.compute(cost, move || {
+            let mut done = done.into_iter();
+            let answer = |(input, sequences): (T, Vec<Vec<Window>>)| {
+                let started = Instant::now();
+                let timing = Timing { tokenize, ..Timing::default() };
+                let mut read =
+                    Read { sequences: Vec::new(), rows: 0, tokens_used: 0, cuts: Vec::new(), started, timing };
+                for (place, windows) in sequences.into_iter().enumerate() {
+                    let cut = windows.first().and_then(|window| window.tokens.cut);
+                    read.cuts.extend(cut.map(|cut| (place, cut)));
+                    let scored = windows.into_iter().zip(done.by_ref()).map(|(window, done)| {
+                        read.rows += 1;
+                        read.tokens_used += window.tokens.len();
+                        read.timing.queue = read.timing.queue.max(done.queued);
+                        read.timing.encode = read.timing.encode.max(done.encoded);
+                        Ok((window, score(&head, &done.output)?))
+                    });
+                    let scored = scored.collect::<Result<Vec<_>, EngineError>>()?;
+                    read.sequences.push(combine(scored, by, head.kind().reads_tokens()));
+                }
+                Ok(answer(&head, input, read))
+            };
+            inputs.into_iter().zip(windows).map(answer).collect()
+        });
+        Ok((answers.await?, permit))
+    }
+}
+
+/// A tokenizer and how it is to read.
+struct Reader<'a> {
+    tokenizer: &'a dyn Tokenizer,
+    limit: usize,
+    reading: Reading,
+    strategy: Strategy,
+}
+
+impl Reader<'_> {
+    /// The rows of every sequence of every input. Windows are counted as they come, so that no text becomes more of them
+    /// than can ever be admitted.
+    fn read_all<T: Readable>(
+        &self,
+        inputs: &[T],
+        head: &Head,
+        most_rows: usize,
+    ) -> Result<Vec<Vec<Vec<Window>>>, EngineError> {
+        let mut rows = 0;
+        let mut read_input = |(index, input): (usize, &T)| {
+            let mut read_one = |(place, sequence): (usize, &Sequence<'_>)| {
+                let windows = self.read(sequence).map_err(|error| {
+                    error.of_fields(|| input.field(index, place), || input.pair_field(index, place))
+                })?;
+                rows += windows.len();
+                rows::over("inputs in rows".to_owned(), rows, most_rows)?;
+                Ok(windows)
+            };
+            input.sequences(head).iter().enumerate().map(&mut read_one).collect::<Result<Vec<_>, EngineError>>()
+        };
+        inputs.iter().enumerate().map(&mut read_input).collect()
+    }
+
+    fn read(&self, sequence: &Sequence<'_>) -> Result<Vec<Window>, EngineError> {
+        let request = TokenizeRequest { text: sequence.text, pair: sequence.pair, max_tokens: self.limit };
+        let in_windows = matches!(self.reading.truncation, Truncation::Windows(_));
+        let windows = self.tokenizer.fit(request, Fit { strategy: self.strategy, in_windows })?;
+        let cut = windows.first().and_then(|window| window.tokens.cut);
+        match (self.reading.truncation, cut) {
+            (Truncation::Refuse, Some(cut)) => Err(EngineError::OverLimit {
+                what: EngineError::TOKENS.into(),
+                limit: self.limit,
+                actual: cut.tokens_before,
+            }),
+            (Truncation::Refuse, None) | (Truncation::Cut | Truncation::Windows(_), _) => Ok(windows),
+        }
+    }
+}
+
+/// The longest of each figure.
+pub(super) fn longest(timings: impl Iterator<Item = Timing>) -> Timing {
+    timings.fold(Timing::default(), |longest, timing| Timing {
+        tokenize: longest.tokenize.max(timing.tokenize),
+        queue: longest.queue.max(timing.queue),
+        encode: longest.encode.max(timing.encode),
+        head: longest.head.max(timing.head),
+    })
+}
