@@ -9,6 +9,7 @@ mod evaluating;
 mod fixtures;
 mod layouts;
 mod many_heads;
+mod many_tasks;
 mod parity;
 mod tokenizer;
 

@@ -1,9 +1,10 @@
-//! `headwater classify`: one task, asked about texts or about the rows of a file.
+//! `headwater classify`: one task, or many, asked about texts or about the rows of a file.
 
 use api::v1::ClassifyRequest;
 use clap::Args;
 
 use crate::answer::Answer;
+use crate::classify_tasks::{self, SelectionArguments};
 use crate::config::Format;
 use crate::error::CliError;
 use crate::inputs::InputArguments;
@@ -14,25 +15,44 @@ use crate::stream::{self, Question};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Task, such as glue/sst2.
-    task: String,
+    /// Task, such as glue/sst2. Where --tasks or another condition selects many, all that stands here is texts.
+    task: Option<String>,
     #[command(flatten)]
     inputs: InputArguments,
+    #[command(flatten)]
+    selection: SelectionArguments,
     #[command(flatten)]
     options: OptionArguments,
 }
 
 pub(crate) async fn run(arguments: Arguments, session: &mut Session) -> Result<Outcome, CliError> {
-    let Arguments { task, inputs, options } = arguments;
+    let Arguments { task, mut inputs, selection, options } = arguments;
+    if selection.is_given() {
+        if options.version.is_some() {
+            return Err(CliError::Usage(
+                "--version is of one task; name a version of several as TASK@VERSION".to_owned(),
+            ));
+        }
+        inputs.put_first(task);
+        let question = selection.question(options.message())?;
+        return match &inputs.input {
+            Some(_) if inputs.has_texts() => Err(CliError::Usage("texts and --input exclude each other".to_owned())),
+            Some(path) => classify_tasks::about_rows(session.open(path)?, &question, session).await,
+            None => classify_tasks::about_texts(inputs.inputs()?, &question, session).await,
+        };
+    }
+    let Some(task) = task else {
+        return Err(CliError::Usage("a task is needed, or --tasks".to_owned()));
+    };
     if let Some(path) = &inputs.input {
         let source = session.open(path)?;
         let question = Question { task, version: options.version(), options: options.message() };
         return stream::classify(source, &question, session).await;
     }
+    let asked = inputs.inputs()?;
     let mut client = session.classifier().await?;
     let request =
-        ClassifyRequest { task, version: options.version(), inputs: inputs.inputs(), options: Some(options.message()) };
-    let asked = request.inputs.clone();
+        ClassifyRequest { task, version: options.version(), inputs: asked.clone(), options: Some(options.message()) };
     let reply = client.classify(session.call(request)).await.map_err(|status| session.failed(status))?.into_inner();
     let served_by = reply.served_by;
     let answers: Vec<Answer> =

@@ -62,6 +62,8 @@ struct Answer {
 
 pub(crate) async fn run(arguments: Arguments, session: &mut Session) -> Result<Outcome, CliError> {
     let source = arguments.inputs.input.as_deref().map(|path| session.open(path)).transpose()?;
+    // A wrong command line is told before any server is reached.
+    let inputs = if source.is_none() { arguments.inputs.inputs()? } else { Vec::new() };
     let mut client = session.classifier().await?;
     let vector = match arguments.vector {
         Vector::Pooled => VectorKind::Pooled,
@@ -89,7 +91,7 @@ pub(crate) async fn run(arguments: Arguments, session: &mut Session) -> Result<O
         })
         .await;
     }
-    let request = EmbedRequest { inputs: arguments.inputs.inputs(), ..asked };
+    let request = EmbedRequest { inputs, ..asked };
     let texts: Vec<String> = request.inputs.iter().map(|input| shortened(&input.text)).collect();
     let reply = client.embed(session.call(request)).await.map_err(|status| session.failed(status))?.into_inner();
     let answers = answers(reply);

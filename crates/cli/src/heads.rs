@@ -6,6 +6,7 @@ mod alias;
 mod traffic;
 mod delete;
 mod export;
+mod update;
 
 use clap::Subcommand;
 
@@ -16,6 +17,8 @@ use crate::session::{Outcome, Session};
 pub(crate) enum Verb {
     /// Install heads from their folders.
     Install(install::Arguments),
+    /// Change what is said about a version, or make a new one of the same weights with other settings.
+    Update(Box<update::Arguments>),
     /// List a task's versions.
     Versions(versions::Arguments),
     /// Move, make or remove an alias.
@@ -33,6 +36,7 @@ pub(crate) enum Verb {
 pub(crate) async fn run(verb: Verb, session: &mut Session) -> Result<Outcome, CliError> {
     match verb {
         Verb::Install(arguments) => install::run(arguments, session).await,
+        Verb::Update(arguments) => update::run(*arguments, session).await,
         Verb::Versions(arguments) => versions::run(arguments, session).await,
         Verb::Alias(arguments) => alias::run(arguments, session).await,
         Verb::Rollback(arguments) => alias::roll_back(arguments, session).await,

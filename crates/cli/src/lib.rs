@@ -17,6 +17,7 @@ mod answer;
 mod output;
 mod progress;
 mod classify;
+mod classify_tasks;
 mod zero_shot;
 mod score;
 mod compare;

@@ -14,6 +14,9 @@ const LABELS_SHOWN: usize = 5;
 /// Characters of a text in a table.
 const TEXT_SHOWN: usize = 60;
 
+/// The distance from a head's training text that 95 % of that text stays within; farther is worth a note.
+const FAR: f32 = 1.0;
+
 /// Where results go, and in which form.
 pub(crate) struct Printer {
     output: Box<dyn Write>,
@@ -124,10 +127,50 @@ pub(crate) fn answer_rows(text: &str, answer: &Answer, with_logits: bool) -> Vec
             );
         }
     }
-    for cut in answer.usage.iter().flat_map(|usage| &usage.cuts) {
-        push(format!("({} was cut)", cut.field), String::new(), None);
+    for note in notes(answer) {
+        push(format!("({note})"), String::new(), None);
     }
     rows
+}
+
+/// What a person should know before using an answer.
+pub(crate) fn notes(answer: &Answer) -> Vec<String> {
+    let confidence = answer.confidence.as_ref();
+    let mut notes = Vec::new();
+    if confidence.is_some_and(|confidence| confidence.abstain == Some(true)) {
+        notes.push("abstain: too unsure by its own threshold".to_owned());
+    }
+    if let Some(far) = confidence.and_then(|confidence| confidence.ood_score).filter(|score| *score > FAR) {
+        notes.push(format!("unlike its training text ({far:.1})"));
+    }
+    let cuts = answer.usage.iter().flat_map(|usage| &usage.cuts);
+    notes.extend(cuts.map(|cut| format!("{} was cut", cut.field)));
+    notes
+}
+
+/// An answer in one cell, and its probability in another.
+pub(crate) fn best_of(answer: &Answer) -> (String, String) {
+    let holding = |label: &&Label| label.above_threshold == Some(true);
+    let first = |labels: &[Label]| labels.first().map(|label| probability(label.score)).unwrap_or_default();
+    if let Some(failure) = &answer.error {
+        (one_line(&format!("{}: {}", failure.code, failure.message)), String::new())
+    } else if let Some(labels) = &answer.labels {
+        let held: Vec<&str> = labels.iter().filter(holding).map(|label| label.label.as_str()).collect();
+        match labels.first() {
+            Some(best) if best.above_threshold.is_none() => (best.label.clone(), first(labels)),
+            _ if held.is_empty() => ("(no label holds)".to_owned(), first(labels)),
+            _ => (held.join(", "), first(labels)),
+        }
+    } else if let Some(value) = answer.value {
+        (format!("{value:.3}"), String::new())
+    } else if let Some(choice) = answer.choices.iter().flatten().next() {
+        (format!("choice {}", choice.index), probability(choice.score))
+    } else {
+        let spans: Vec<_> = answer.spans.iter().flatten().collect();
+        let worst = spans.iter().map(|span| span.score).reduce(f32::min).map(probability).unwrap_or_default();
+        let spans: Vec<_> = spans.iter().map(|span| format!("{} {:?}", span.label, span.text)).collect();
+        (if spans.is_empty() { "(no spans)".to_owned() } else { spans.join(", ") }, worst)
+    }
 }
 
 /// The best answer and its text on one line.

@@ -49,6 +49,8 @@ struct TokenFields {
 
 pub(crate) async fn run(arguments: Arguments, session: &mut Session) -> Result<Outcome, CliError> {
     let source = arguments.inputs.input.as_deref().map(|path| session.open(path)).transpose()?;
+    // A wrong command line is told before any server is reached.
+    let inputs = if source.is_none() { arguments.inputs.inputs()? } else { Vec::new() };
     let mut client = session.classifier().await?;
     let asked = TokenizeRequest {
         inputs: Vec::new(),
@@ -69,7 +71,7 @@ pub(crate) async fn run(arguments: Arguments, session: &mut Session) -> Result<O
         })
         .await;
     }
-    let request = TokenizeRequest { inputs: arguments.inputs.inputs(), ..asked };
+    let request = TokenizeRequest { inputs, ..asked };
     let reply = client.tokenize(session.call(request)).await.map_err(|status| session.failed(status))?.into_inner();
     let answers = answers(reply);
     match session.printer.format() {

@@ -31,7 +31,7 @@ mod vectors;
 mod zero_shot;
 
 pub use classify::{Answer, Answered};
-pub use many::{ManyAnswer, ManyAsk, TaskAnswer};
+pub use many::{ManyAnswer, ManyAsk, Spent, TaskAnswer, TaskOutcome};
 pub use reward::{RewardAnswer, RewardAsk, RewardInput, Rewarded, preferences};
 pub use vectors::{EmbedAsk, Embedded, Embedding, Tokenized};
 pub use zero_shot::{Candidate, ZeroShotAnswer, ZeroShotAnswered, ZeroShotAsk, ZeroShotInput};

@@ -5,6 +5,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::trust::{Trust, TrustError};
+
 /// The most labels one head may have.
 pub const MAX_LABELS: usize = 10_000;
 /// The longest label, in bytes.
@@ -46,6 +48,8 @@ pub struct HeadParts {
     pub prompt: Option<String>,
     /// Whether a call that does not say uses the task embedding.
     pub task_embedding_by_default: bool,
+    /// How far its answers are to be trusted.
+    pub trust: Trust,
     /// What people should know.
     pub about: About,
 }
@@ -143,6 +147,9 @@ pub enum HeadError {
     /// The temperature is not a positive number.
     #[error("the temperature must be a positive number")]
     Temperature,
+    /// What the head says of its own answers does not suit it.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
 }
 
 impl HeadKind {
@@ -235,6 +242,7 @@ impl Head {
         if parts.temperature.is_some_and(|temperature| !(temperature.is_finite() && temperature > 0.0)) {
             return Err(HeadError::Temperature);
         }
+        parts.trust.check(kind, hidden)?;
         Ok(Self { kind, hidden, parts })
     }
 

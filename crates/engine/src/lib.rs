@@ -6,6 +6,7 @@
 
 mod task;
 mod head;
+mod trust;
 mod live;
 mod ask;
 mod tokens;
@@ -23,6 +24,7 @@ mod worker;
 mod scoring;
 mod aggregation;
 mod head_matrix;
+mod ood;
 mod prediction;
 mod spans;
 mod counters;
@@ -36,8 +38,8 @@ pub use ask::{Aggregation, Ask, Input, Mode, Reading, Truncation};
 pub use counters::{Counter, Counters};
 pub use engine::{
     Answer, Answered, Candidate, EmbedAsk, Embedded, Embedding, Engine, EngineParts, ManyAnswer, ManyAsk, RewardAnswer,
-    RewardAsk, RewardInput, Rewarded, TaskAnswer, Timing, Tokenized, ZeroShotAnswer, ZeroShotAnswered, ZeroShotAsk,
-    ZeroShotInput, preferences,
+    RewardAsk, RewardInput, Rewarded, Spent, TaskAnswer, TaskOutcome, Timing, Tokenized, ZeroShotAnswer,
+    ZeroShotAnswered, ZeroShotAsk, ZeroShotInput, preferences,
 };
 pub use error::{EngineError, Resource, Stage};
 pub use fitting::{Fit, Kept, Side, Strategy, overlap, windows};
@@ -46,6 +48,7 @@ pub use limits::Limits;
 pub use live::{LiveTable, LiveTask, ServedHead};
 pub use model::{Model, ModelError, ModelInfo, Reads, Row, RowOutput, Scores, VectorKind};
 pub use offsets::CodePoints;
+pub use ood::{MIN_OOD_VECTORS, OOD_UNIT, OodError, OodStatistics};
 pub use prediction::{Confidence, Prediction, Scored, softmax};
 pub use scoring::score;
 pub use spans::{Span, TokenPrediction, WordLabel};
@@ -53,4 +56,5 @@ pub use task::{
     Alias, LIVE, MAX_SHORT_NAME_BYTES, MAX_TASK_NAME_BYTES, NameError, Selector, TaskKey, TaskName, TenantName, Version,
 };
 pub use tokens::{Cut, Origin, Text, TokenizeError, TokenizeRequest, Tokenizer, Tokens, Window};
+pub use trust::{Trust, TrustError};
 pub use worker::{ModelFactory, WorkerState};

@@ -5,6 +5,8 @@
 pub struct Limits {
     /// Inputs of one ask.
     pub max_inputs: usize,
+    /// Tasks that are asked about one input.
+    pub max_tasks: usize,
     /// UTF-8 bytes of one text, choice, or list of words.
     pub max_text_bytes: usize,
     /// Choices of one input.

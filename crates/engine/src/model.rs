@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::head::HeadKind;
+use crate::head::{Head, HeadKind};
 use crate::tokens::Tokens;
 
 /// One token sequence for the encoder.
@@ -38,6 +38,14 @@ impl Reads {
     #[must_use]
     pub fn covers(self, other: Self) -> bool {
         self.union(other) == self
+    }
+
+    /// What the answers of `head` are made of: what its kind reads, and the pooled vector where it tells how far a
+    /// text lies from its training text.
+    #[must_use]
+    pub fn of_head(head: &Head) -> Self {
+        let reads = Self::of_kind(head.kind());
+        Self { pooled: reads.pooled || head.parts().trust.ood.is_some(), ..reads }
     }
 
     /// What either wants.

@@ -48,6 +48,21 @@ pub(crate) fn check_one(input: &Input, head: &Head) -> Result<(), EngineError> {
     check_fields(input, head, &field_of_one).map(drop)
 }
 
+/// The fields of `input` that a `kind` has a use for, where one input is asked of many kinds.
+pub(crate) fn read_by(input: &Input, kind: HeadKind) -> Input {
+    let Input { text, text_pair, choices, tokens } = input;
+    let read = Input { text: text.clone(), ..Input::default() };
+    match kind {
+        HeadKind::Classification | HeadKind::MultiLabel | HeadKind::Regression => {
+            Input { text_pair: text_pair.clone(), ..read }
+        }
+        HeadKind::Reward if choices.is_empty() => Input { text_pair: text_pair.clone(), ..read },
+        HeadKind::MultipleChoice | HeadKind::Reward => Input { choices: choices.clone(), ..read },
+        HeadKind::TokenClassification if tokens.is_empty() => read,
+        HeadKind::TokenClassification => Input { tokens: tokens.clone(), ..Input::default() },
+    }
+}
+
 fn field_of_one(field: &str) -> String {
     format!("input.{field}")
 }

@@ -18,6 +18,7 @@ const VOCABULARY: usize = 1_000;
 pub fn small_limits() -> Limits {
     Limits {
         max_inputs: 256,
+        max_tasks: 1_000,
         max_text_bytes: 65_536,
         max_choices: 64,
         max_candidate_labels: 256,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use engine::{Alias, Head, Selector, TaskKey, Version};
+use engine::{About, Alias, Head, Selector, TaskKey, Version};
 
 use crate::digest::Digest;
 
@@ -34,6 +34,17 @@ pub enum Change {
         key: TaskKey,
         /// The alias to remove.
         alias: Alias,
+        /// The task's generation as the caller read it; `None` does not compare.
+        expected_generation: Option<u64>,
+    },
+    /// Says other things about a version, whose answers stay what they are; its digest changes with its manifest.
+    Describe {
+        /// The task.
+        key: TaskKey,
+        /// The version to describe.
+        version: Version,
+        /// All that is said about it from now on.
+        about: About,
         /// The task's generation as the caller read it; `None` does not compare.
         expected_generation: Option<u64>,
     },
@@ -93,7 +104,7 @@ pub struct Installed {
     pub encoder: Digest,
     /// Whether it was installed on another encoder by force.
     pub forced: bool,
-    /// The generation of the change that installed it.
+    /// The generation of the change that installed it, or described it anew.
     pub generation: u64,
     /// When that was, by the clock of the machine; orders nothing.
     pub created_unix_seconds: u64,
@@ -186,4 +197,6 @@ pub enum Action {
     RemoveAlias,
     /// A version was deleted.
     DeleteVersion,
+    /// A version was described anew.
+    Describe,
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use engine::{Alias, Head, HeadParts, TaskKey, TaskName, TenantName, Version};
+use engine::{About, Alias, Head, HeadParts, TaskKey, TaskName, TenantName, Version};
 
 use crate::change::{Action, HeadObjects, HistoryEntry, Install, Installed, MAX_ALIASES, StoredTask};
 use crate::digest::Digest;
@@ -101,6 +101,33 @@ impl<'state> Draft<'state> {
         self.touch(key).aliases.remove(&alias);
         let entry = self.entry(Action::RemoveAlias, key, None);
         self.note(HistoryEntry { alias: Some(alias), previous: Some(previous), ..entry });
+        Ok(())
+    }
+
+    /// The same numbers under the same number, with another manifest.
+    pub(crate) fn describe(&mut self, key: &TaskKey, version: Version, about: About) -> Result<(), RegistryError> {
+        let unknown = || RegistryError::UnknownVersion { key: key.clone(), version };
+        let old = Arc::clone(self.existing(key)?.versions.get(&version).ok_or_else(unknown)?);
+        let head = Head::new(old.head.kind(), old.head.hidden(), HeadParts { about, ..old.head.parts().clone() })?;
+        let folder = HeadFolder::of_head(&key.task, &head, old.encoder)?;
+        if Digest::of(&folder.head_toml) == old.digest {
+            self.installed.push(old);
+            return Ok(());
+        }
+        self.dropped.insert(old.objects.manifest);
+        let (head, objects) = self.share(&head, folder.head_toml)?;
+        let installed = Arc::new(Installed {
+            digest: objects.manifest,
+            generation: self.generation,
+            head,
+            objects,
+            ..Installed::clone(&old)
+        });
+        self.touch(key).versions.insert(version, Arc::clone(&installed));
+        self.added.push(Arc::clone(&installed));
+        self.installed.push(installed);
+        let entry = self.entry(Action::Describe, key, Some(version));
+        self.note(entry);
         Ok(())
     }
 

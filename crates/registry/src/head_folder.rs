@@ -29,10 +29,11 @@ impl HeadFolder {
     /// The folder of `head`: equal heads give equal bytes. Weights are written in F32.
     ///
     /// # Errors
-    /// If a value has no written form.
+    /// If a value has no written form, or one that would not be read back: a text over its limit.
     pub fn of_head(task: &TaskName, head: &Head, encoder: Digest) -> Result<Self, RegistryError> {
         let weights = Tensors::of_head(head).to_safetensors()?;
         let head_toml = Manifest::describing(task, head, encoder, Digest::of(&weights)).to_toml()?;
+        Manifest::parse(head_toml.as_bytes())?;
         Ok(Self { head_toml: head_toml.into_bytes(), weights })
     }
 

@@ -29,6 +29,11 @@
 //! thresholds = [0.5, 0.35]
 //! # Optional: divides the logits before softmax or sigmoid; a positive number.
 //! temperature = 1.0
+//! # Optional, classification and multiple_choice only: the best probability, 0 to 1, below which answers say `abstain`.
+//! abstain_below = 0.4
+//! # Optional, regression only: the smallest and the largest value that mean something, for display.
+//! value_minimum = 1.0
+//! value_maximum = 5.0
 //!
 //! # Optional, all of it: what people should know. Nothing here changes an answer.
 //! [about]
@@ -46,6 +51,17 @@
 //! # At most 64 finite numbers; names of at most 64 bytes.
 //! [about.metrics]
 //! f1 = 0.91
+//!
+//! # Optional: where the training text lies among the encoder's pooled vectors, each divided by its length; see
+//! # `OodStatistics` of the engine, which makes it.
+//! [ood]
+//! # How many vectors it was made of.
+//! vectors = 3200
+//! # The distance that counts as 1: 95 % of the training text stays within.
+//! scale = 1.125
+//! # Mean and standard deviation of each dimension: four hexadecimal digits a number, its bfloat16.
+//! mean = "3d00bd8000003c40"
+//! deviation = "3d803d803dc03d00"
 //! ```
 //!
 //! Unknown keys are refused, so that a misspelt one cannot pass silently.
@@ -54,11 +70,12 @@
 
 use std::str::FromStr;
 
-use engine::{About, Head, HeadKind, HeadParts, TaskName};
+use engine::{About, Head, HeadKind, HeadParts, TaskName, Trust};
 use serde::{Deserialize, Serialize};
 
 use crate::about::RawAbout;
 use crate::digest::Digest;
+use crate::ood::RawOod;
 use crate::weights::Tensors;
 
 /// The longest `head.toml`, in bytes.
@@ -119,6 +136,8 @@ pub struct Manifest {
     pub thresholds: Vec<f32>,
     /// Divides the logits before softmax or sigmoid.
     pub temperature: Option<f32>,
+    /// How far the head's answers are to be trusted.
+    pub trust: Trust,
     /// What people should know.
     pub about: About,
 }
@@ -141,8 +160,16 @@ struct RawManifest {
     thresholds: Vec<f32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     temperature: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    abstain_below: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_minimum: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_maximum: Option<f32>,
     #[serde(default, skip_serializing_if = "RawAbout::is_empty")]
     about: RawAbout,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ood: Option<RawOod>,
 }
 
 #[derive(Deserialize, Serialize, Clone, Copy, PartialEq)]
@@ -180,6 +207,7 @@ impl Manifest {
             prompt: parts.prompt.clone(),
             thresholds: parts.thresholds.clone(),
             temperature: parts.temperature,
+            trust: parts.trust.clone(),
             about: parts.about.clone(),
         }
     }
@@ -200,7 +228,11 @@ impl Manifest {
             prompt: self.prompt.clone(),
             thresholds: self.thresholds.clone(),
             temperature: self.temperature,
+            abstain_below: self.trust.abstain_below,
+            value_minimum: self.trust.value_minimum,
+            value_maximum: self.trust.value_maximum,
             about: RawAbout::of(&self.about),
+            ood: self.trust.ood.as_deref().map(RawOod::of),
         };
         toml::to_string(&raw).map_err(|error| ManifestError::Syntax(error.to_string()))
     }
@@ -218,6 +250,7 @@ impl Manifest {
             temperature: self.temperature,
             prompt: self.prompt.clone(),
             task_embedding_by_default: by_default,
+            trust: self.trust.clone(),
             about: self.about.clone(),
         }
     }
@@ -244,6 +277,12 @@ impl RawManifest {
             prompt: self.prompt,
             thresholds: self.thresholds,
             temperature: self.temperature,
+            trust: Trust {
+                abstain_below: self.abstain_below,
+                value_minimum: self.value_minimum,
+                value_maximum: self.value_maximum,
+                ood: self.ood.map(RawOod::check).transpose()?,
+            },
             about: self.about.into_about(),
         })
     }
@@ -270,80 +309,4 @@ fn one_line(error: &toml::de::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The example in this file's own documentation.
-    fn example() -> String {
-        let source = include_str!("manifest.rs");
-        let lines = source.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim_start);
-        let block = lines.skip_while(|line| *line != "```toml").skip(1).take_while(|line| *line != "```");
-        block.collect::<Vec<_>>().join("\n")
-    }
-
-    fn refusal(toml: &str) -> ManifestError {
-        Manifest::parse(toml.as_bytes()).expect_err("must be refused")
-    }
-
-    #[test]
-    fn the_documented_example_is_a_manifest_with_every_key() {
-        let manifest = Manifest::parse(example().as_bytes()).unwrap();
-        assert_eq!((manifest.task.as_str(), manifest.kind), ("reviews/aspects", HeadKind::MultiLabel));
-        assert_eq!((manifest.about.metrics["f1"], manifest.task_embedding_by_default), (0.91, Some(true)));
-        let tensors = Tensors { weight: vec![0.0; 8].into(), bias: vec![0.0; 2].into(), task_embedding: None };
-        Head::new(manifest.kind, 4, manifest.head_parts(tensors)).unwrap();
-        let keys = |toml: &str| -> Vec<String> {
-            let keys = toml.lines().filter_map(|line| line.split_once(" = ")).map(|(key, _)| key.to_owned());
-            keys.filter(|key| !key.starts_with('#')).collect()
-        };
-        assert_eq!(
-            keys(&manifest.to_toml().unwrap()),
-            keys(&example()),
-            "every key is documented, in the written order"
-        );
-    }
-
-    #[test]
-    fn what_is_written_reads_back_and_shortest_numbers_are_written() {
-        let manifest = Manifest::parse(example().replace("0.5, 0.35", "0.1, 0.35").as_bytes()).unwrap();
-        let toml = manifest.to_toml().unwrap();
-        assert!(toml.contains("thresholds = [0.1, 0.35]"), "{toml}");
-        let again = Manifest::parse(toml.as_bytes()).unwrap();
-        assert_eq!((&again, again.to_toml().unwrap()), (&manifest, toml));
-    }
-
-    #[test]
-    fn unknown_missing_and_repeated_keys_are_refused() {
-        for toml in [
-            example().replace("kind = ", "kinds = "),
-            example().replace("description = ", "descripton = "),
-            example().replace("format = 1\n", ""),
-            example() + "\n[about]\n",
-            "format = ".to_owned() + &"[".repeat(100_000),
-            "\u{0}".to_owned(),
-        ] {
-            assert!(matches!(refusal(&toml), ManifestError::Syntax(_)), "{toml:.40}");
-        }
-        assert!(matches!(Manifest::parse(b"\xff"), Err(ManifestError::Syntax(_))));
-    }
-
-    #[test]
-    fn values_out_of_their_rules_are_refused_by_key() {
-        let key = |toml: String| {
-            let refused = refusal(&toml);
-            let ManifestError::Value { key, .. } = refused else { panic!("{refused}") };
-            key
-        };
-        assert_eq!(key(example().replace("reviews/aspects", "../etc")), "task");
-        assert_eq!(key(example().replace("\"multi_label\"", "\"softmax\"")), "kind");
-        assert_eq!(key(example().replace("sha256:e3", "md5:e3")), "encoder");
-        assert_eq!(key(example().replace("\"ba78", "\"BA78")), "weights_sha256");
-        assert_eq!(key(example().replace("What is", &"x".repeat(5000))), "prompt");
-        assert_eq!(key(example().replace("weak on", r"\u001b[31m")), "about.caution");
-        assert_eq!(key(example().replace("0.91", "nan")), "about.metrics");
-        assert_eq!(key(example().replace("\"english\"", &"\"t\",".repeat(70))), "about");
-        assert_eq!(refusal(&example().replace("format = 1", "format = 2")), ManifestError::Format { found: 2 });
-        let large = "#".repeat(MAX_MANIFEST_BYTES + 1);
-        assert_eq!(refusal(&large), ManifestError::TooLarge { bytes: large.len() });
-    }
-}
+mod tests;

@@ -43,6 +43,10 @@ pub(crate) fn plan(state: &State, change: Change, unix_seconds: u64) -> Result<P
             draft.check_generation(&key, expected_generation)?;
             draft.remove_alias(&key, alias)?;
         }
+        Change::Describe { key, version, about, expected_generation } => {
+            draft.check_generation(&key, expected_generation)?;
+            draft.describe(&key, version, about)?;
+        }
         Change::DeleteVersion { key, version, with_aliases } => draft.delete(&key, version, with_aliases)?,
     }
     finish(state, draft)

@@ -209,6 +209,7 @@ fn write_history(entry: &HistoryEntry, payload: &mut FieldWriter) {
         Action::SetAlias => 2,
         Action::RemoveAlias => 3,
         Action::DeleteVersion => 4,
+        Action::Describe => 5,
     });
     payload.bytes(entry.key.tenant.as_str().as_bytes());
     payload.bytes(entry.key.task.as_str().as_bytes());
@@ -227,6 +228,7 @@ fn read_history(payload: &mut FieldReader<'_>, generation: u64) -> Option<Histor
             2 => Action::SetAlias,
             3 => Action::RemoveAlias,
             4 => Action::DeleteVersion,
+            5 => Action::Describe,
             _ => return None,
         },
         key: TaskKey { tenant: payload.text()?.parse().ok()?, task: payload.text()?.parse().ok()? },

@@ -92,7 +92,7 @@ fn described(task: &LiveTask) -> Option<Arc<ServedHead>> {
 
 /// Conditions on tasks, all of which must hold.
 #[derive(Debug)]
-struct Filter {
+pub(crate) struct Filter {
     selector: v1::TaskSelector,
     glob: Option<WildMatch>,
     kinds: Vec<HeadKind>,
@@ -100,7 +100,7 @@ struct Filter {
 }
 
 impl Filter {
-    fn parse(selector: v1::TaskSelector) -> Result<Self, Status> {
+    pub(crate) fn parse(selector: v1::TaskSelector) -> Result<Self, Status> {
         let kinds = selector.kinds.iter().map(|number| from_proto::kind("selector.kinds", *number));
         Ok(Self {
             glob: (!selector.glob.is_empty()).then(|| WildMatch::new(&selector.glob)),
@@ -110,7 +110,8 @@ impl Filter {
         })
     }
 
-    fn accepts(&self, task: &LiveTask, served: &ServedHead) -> bool {
+    /// Whether the task, described by `served`, meets all of them.
+    pub(crate) fn accepts(&self, task: &LiveTask, served: &ServedHead) -> bool {
         let name = task.key.task.as_str();
         let parts = served.head.parts();
         let about = &parts.about;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use engine::{Alias, Engine, LiveTask, ModelInfo, ServedHead, TaskKey};
+use engine::{Alias, Engine, LiveTask, ModelInfo, Reads, ServedHead, TaskKey};
 use registry::{Change, Committed, Digest, Installed, Registry, RegistryError, StoredTask};
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::Status;
@@ -104,6 +104,11 @@ impl Writer {
         misfit(installed, self.encoder, info)
     }
 
+    /// A task as it is served now.
+    pub(crate) fn live_task(&self, key: &TaskKey) -> Option<Arc<LiveTask>> {
+        self.engine.live().find(key)
+    }
+
     /// Writes what is outstanding and lets the data directory go.
     pub(crate) fn close(self) -> Result<(), RegistryError> {
         let generation = self.registry.generation();
@@ -150,7 +155,7 @@ fn misfit(installed: &Installed, encoder: Digest, info: &ModelInfo) -> Option<St
         Some(format!("its weight is {} wide, the encoder {}", head.hidden(), info.hidden))
     } else if embedding.is_some_and(|width| width != info.embedding) {
         Some(format!("its task embedding is not {} wide", info.embedding))
-    } else if !info.has_pooler && !head.kind().reads_tokens() {
+    } else if !info.has_pooler && Reads::of_head(head).pooled {
         Some("it needs a pooler and the encoder has none".to_owned())
     } else {
         None

@@ -9,7 +9,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::serving::Serving;
-use crate::{classify_stream, from_proto, rewards, status, to_proto, zero_shot};
+use crate::{classify_stream, classify_tasks, from_proto, rewards, status, to_proto, zero_shot};
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -43,16 +43,23 @@ impl ClassifierService for Classifier {
 
     async fn classify_tasks(
         &self,
-        _: Request<v1::ClassifyTasksRequest>,
+        request: Request<v1::ClassifyTasksRequest>,
     ) -> Result<Response<v1::ClassifyTasksResponse>, Status> {
-        Err(status::unimplemented("ClassifyTasks"))
+        self.serving.check_open()?;
+        let deadline = from_proto::deadline(request.extensions());
+        classify_tasks::answer(&self.serving, request.into_inner(), deadline).await.map(Response::new)
     }
 
     async fn classify_tasks_stream(
         &self,
-        _: Request<v1::ClassifyTasksStreamRequest>,
+        request: Request<v1::ClassifyTasksStreamRequest>,
     ) -> Result<Response<Self::ClassifyTasksStreamStream>, Status> {
-        Err(status::unimplemented("ClassifyTasksStream"))
+        self.serving.check_open()?;
+        let deadline = from_proto::deadline(request.extensions());
+        let v1::ClassifyTasksStreamRequest { input, tasks, selector, options } = request.into_inner();
+        let request = v1::ClassifyTasksRequest { input, tasks, selector, options };
+        let responses = classify_tasks::start(Arc::clone(&self.serving), request, deadline)?;
+        Ok(Response::new(ReceiverStream::new(responses)))
     }
 
     async fn zero_shot(&self, request: Request<v1::ZeroShotRequest>) -> Result<Response<v1::ZeroShotResponse>, Status> {

@@ -15,6 +15,8 @@ use engine::{HeadKind, TaskName};
 use tally::Rule;
 
 pub use asking::{Answers, AskError, ask, limits};
+pub(crate) use asking::{PATIENCE, loaded, publish_head};
+pub(crate) use questions::read_rows;
 pub use questions::{QuestionError, Questions, Source};
 pub use report::{table, to_json};
 pub use tally::Tally;

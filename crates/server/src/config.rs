@@ -66,6 +66,9 @@ pub(crate) struct Serve {
     /// Inputs of one call
     #[arg(long, env = "HEADWATER_MAX_INPUTS", value_name = "N", default_value_t = 256)]
     max_inputs: usize,
+    /// Tasks of one call to ClassifyTasks
+    #[arg(long, env = "HEADWATER_MAX_TASKS", value_name = "N", default_value_t = 1_000)]
+    max_tasks: usize,
     /// Bytes of one text
     #[arg(long, env = "HEADWATER_MAX_TEXT_BYTES", value_name = "BYTES", default_value_t = 64 << 10)]
     max_text_bytes: usize,
@@ -115,6 +118,7 @@ impl Serve {
         let tokenizer = FastTokenizer::open(&encoder_dir, self.max_tokens)?;
         let limits = Limits {
             max_inputs: self.max_inputs,
+            max_tasks: self.max_tasks,
             max_text_bytes: self.max_text_bytes,
             max_choices: self.max_choices,
             max_candidate_labels: self.max_candidate_labels,

@@ -140,7 +140,8 @@ pub(crate) fn input(input: v1::Input) -> Input {
     }
 }
 
-fn wanted(options: &v1::ClassifyOptions) -> Result<Wanted, Status> {
+/// What the reply is to hold.
+pub(crate) fn wanted(options: &v1::ClassifyOptions) -> Result<Wanted, Status> {
     let whole_words = match v1::SpanGrouping::try_from(options.spans) {
         Ok(v1::SpanGrouping::Unspecified | v1::SpanGrouping::Entities) => false,
         Ok(v1::SpanGrouping::Words) => true,
@@ -152,7 +153,8 @@ fn wanted(options: &v1::ClassifyOptions) -> Result<Wanted, Status> {
     Ok(Wanted { logits: options.logits, top_k: options.top_k.map(|k| k as usize), whole_words })
 }
 
-fn mode(number: i32) -> Result<Option<Mode>, Status> {
+/// With or without task embeddings; `None` leaves it to the head.
+pub(crate) fn mode(number: i32) -> Result<Option<Mode>, Status> {
     match v1::Mode::try_from(number) {
         Ok(v1::Mode::Unspecified) => Ok(None),
         Ok(v1::Mode::Exact) => Ok(Some(Mode::Exact)),

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::changes::Writer;
 use crate::serving::Serving;
-use crate::{download, evaluate, from_proto, install, status, to_proto, upload};
+use crate::{download, evaluate, from_proto, install, status, to_proto, update_metadata, upload};
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -137,9 +137,10 @@ impl HeadService for Heads {
 
     async fn update_metadata(
         &self,
-        _: Request<v1::UpdateMetadataRequest>,
+        request: Request<v1::UpdateMetadataRequest>,
     ) -> Result<Response<v1::UpdateMetadataResponse>, Status> {
-        Err(status::unimplemented("UpdateMetadata"))
+        self.serving.check_open()?;
+        update_metadata::update(&self.serving, request.into_inner()).await.map(Response::new)
     }
 
     async fn fit_head(

@@ -1,4 +1,4 @@
-//! `headwater-server`: serve, import, synth, bench, accuracy, and the registry's tools.
+//! `headwater-server`: serve, import, synth, bench, accuracy, ood, and the registry's tools.
 
 mod config;
 mod run;
@@ -7,6 +7,7 @@ mod synth;
 mod registry_tool;
 mod bench;
 mod accuracy;
+mod ood;
 mod native_settings;
 mod telemetry;
 
@@ -30,6 +31,7 @@ enum Command {
     Registry(registry_tool::RegistryTool),
     Bench(bench::Bench),
     Accuracy(accuracy::MeasureAccuracy),
+    Ood(ood::MeasureOod),
     /// Print the digest of a bundle's encoder
     EncoderDigest(config::DigestOf),
 }
@@ -40,7 +42,7 @@ fn main() -> ExitCode {
     }
     let arguments = Arguments::parse();
     telemetry::start();
-    if let Command::Serve(_) | Command::Bench(_) | Command::Accuracy(_) = arguments.command
+    if let Command::Serve(_) | Command::Bench(_) | Command::Accuracy(_) | Command::Ood(_) = arguments.command
         && let Some(error) = native_settings::settle()
     {
         tracing::warn!(%error, "libtorch runs with its own settings");
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Command::Registry(options) => options.run(),
         Command::Bench(options) => options.run(),
         Command::Accuracy(options) => options.run(),
+        Command::Ood(options) => options.run(),
         Command::EncoderDigest(options) => options.run().map(|digest| telemetry::say(&digest.to_string())),
     };
     match done {

@@ -4,18 +4,43 @@ use std::time::Duration;
 
 use api::v1;
 use engine::{
-    Answer, Answered, CodePoints, Cut, Embedding, Head, HeadKind, Input, LiveTask, Mode, Prediction, Scored,
-    ServedHead, Timing, TokenPrediction, Tokenized, Tokens, Version,
+    Answer, Answered, CodePoints, Cut, Embedding, Head, HeadKind, Input, LiveTask, Mode, OOD_UNIT, Prediction, Scored,
+    ServedHead, TaskAnswer, Timing, TokenPrediction, Tokenized, Tokens, Version,
 };
 use tokio::time::Instant;
 
+use crate::confidence::confidence;
 use crate::from_proto::Wanted;
+
+/// An answer, whether it was asked of one task or of many.
+pub(crate) struct AnsweredRef<'a> {
+    pub(crate) input: &'a Input,
+    pub(crate) prediction: &'a Prediction,
+    pub(crate) ood_score: Option<f32>,
+    pub(crate) rows: usize,
+    pub(crate) tokens_used: usize,
+    pub(crate) cuts: &'a [(usize, Cut)],
+}
+
+impl<'a> From<&'a Answered> for AnsweredRef<'a> {
+    fn from(answered: &'a Answered) -> Self {
+        let Answered { input, prediction, ood_score, rows, tokens_used, cuts, timing: _ } = answered;
+        Self { input, prediction, ood_score: *ood_score, rows: *rows, tokens_used: *tokens_used, cuts }
+    }
+}
+
+impl<'a> From<&'a TaskAnswer> for AnsweredRef<'a> {
+    fn from(answer: &'a TaskAnswer) -> Self {
+        let TaskAnswer { input, prediction, ood_score, rows, tokens_used, cuts, served: _, mode: _ } = answer;
+        Self { input, prediction, ood_score: *ood_score, rows: *rows, tokens_used: *tokens_used, cuts }
+    }
+}
 
 /// The reply to Classify.
 pub(crate) fn classify(answer: &Answer, wanted: Wanted, received: Instant) -> v1::ClassifyResponse {
     let head = &answer.served.head;
     v1::ClassifyResponse {
-        predictions: answer.inputs.iter().map(|answered| prediction(answered, head, wanted)).collect(),
+        predictions: answer.inputs.iter().map(|answered| prediction(&answered.into(), head, wanted)).collect(),
         served_by: Some(served_by(&answer.served, answer.mode)),
         timings: Some(timings(answer.inputs.iter().map(|answered| answered.timing), received)),
     }
@@ -100,7 +125,10 @@ pub(crate) fn task(live: &LiveTask, served: &ServedHead) -> v1::Task {
         head_digest: served.digest.clone(),
         encoder_digest: served.encoder_digest.clone(),
         generation: live.generation,
-        ..v1::Task::default()
+        value_minimum: parts.trust.value_minimum,
+        value_maximum: parts.trust.value_maximum,
+        abstain_below: parts.trust.abstain_below,
+        ood_unit: parts.trust.ood.as_ref().map(|_| OOD_UNIT.to_owned()).unwrap_or_default(),
     }
 }
 
@@ -127,16 +155,18 @@ pub(crate) fn kind(kind: HeadKind) -> v1::TaskKind {
     }
 }
 
-fn mode(mode: Mode) -> v1::Mode {
+/// A mode in the contract's words.
+pub(crate) fn mode(mode: Mode) -> v1::Mode {
     match mode {
         Mode::Exact => v1::Mode::Exact,
         Mode::Shared => v1::Mode::Shared,
     }
 }
 
-fn prediction(answered: &Answered, head: &Head, wanted: Wanted) -> v1::Prediction {
+/// One answer of `head`, as the caller wants it.
+pub(crate) fn prediction(answered: &AnsweredRef<'_>, head: &Head, wanted: Wanted) -> v1::Prediction {
     use v1::prediction::Result as Answer;
-    let input = &answered.input;
+    let input = answered.input;
     let logit = |scored: &Scored| wanted.logits.then_some(scored.logit);
     let best = |ranked: &[Scored]| ranked.iter().take(wanted.top_k.unwrap_or(usize::MAX)).copied().collect::<Vec<_>>();
     let choices = |ranked: &[Scored]| {
@@ -147,7 +177,7 @@ fn prediction(answered: &Answered, head: &Head, wanted: Wanted) -> v1::Predictio
         };
         Answer::Choices(v1::ChoiceResult { choices: best(ranked).iter().map(choice).collect() })
     };
-    let result = match &answered.prediction {
+    let result = match answered.prediction {
         Prediction::Labels(ranked) => {
             let label = |scored: &Scored| v1::LabelScore {
                 label: head.label(scored.index).to_owned(),
@@ -175,17 +205,10 @@ fn prediction(answered: &Answered, head: &Head, wanted: Wanted) -> v1::Predictio
         Prediction::Choices(ranked) | Prediction::Rewards(ranked) => choices(ranked),
         Prediction::Tokens(tokens) => Answer::Spans(spans(tokens, input, head, wanted)),
     };
-    let calibrated = |margin| head.parts().temperature.is_some().then_some(margin);
     v1::Prediction {
         result: Some(result),
-        confidence: answered.prediction.confidence().map(|confidence| v1::Confidence {
-            margin: Some(confidence.margin),
-            entropy: Some(confidence.entropy),
-            calibrated: calibrated(confidence.best),
-            ood_score: None,
-            abstain: None,
-        }),
-        usage: Some(usage(answered.tokens_used, answered.rows, &answered.cuts, input)),
+        confidence: confidence(answered.prediction, head, answered.ood_score),
+        usage: Some(usage(answered.tokens_used, answered.rows, answered.cuts, input)),
     }
 }
 

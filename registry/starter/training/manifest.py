@@ -44,6 +44,7 @@ def head_toml(task, about, figure, encoder, weights_sha256):
         lines.append(f"thresholds = [{', '.join(number(value) for value in figure['thresholds'])}]")
     if figure.get("temperature"):
         lines.append(f"temperature = {number(figure['temperature'])}")
+    lines += [f"{name} = {number(about[name])}" for name in ("value_minimum", "value_maximum") if name in about]
     lines += ["", "[about]", f"description = {quoted(about['description'])}"]
     warning = caution(task, about, figure)
     if warning:

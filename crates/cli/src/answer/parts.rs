@@ -59,9 +59,9 @@ pub(crate) struct ConfidenceFields {
     #[serde(skip_serializing_if = "Option::is_none")]
     calibrated: Option<f32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    ood_score: Option<f32>,
+    pub(crate) ood_score: Option<f32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    abstain: Option<bool>,
+    pub(crate) abstain: Option<bool>,
 }
 
 /// What was read of the input.

@@ -27,6 +27,8 @@ pub struct Answered {
     pub tokens_used: usize,
     /// What was cut: the position of the text among those that the head reads of the input, and where.
     pub cuts: Vec<(usize, Cut)>,
+    /// How far the input lies from the head's training text, in [`crate::OOD_UNIT`]; `None` where the head cannot tell.
+    pub ood_score: Option<f32>,
     /// Where the time went.
     pub timing: Timing,
 }
@@ -79,5 +81,6 @@ impl Engine {
 fn answered(head: &Head, input: Input, read: Read) -> Answered {
     let prediction = predict(head, &input, &read.sequences);
     let timing = read.timing();
-    Answered { input, prediction, rows: read.rows, tokens_used: read.tokens_used, cuts: read.cuts, timing }
+    let (rows, tokens_used, ood_score) = (read.rows, read.tokens_used, read.ood_score);
+    Answered { input, prediction, rows, tokens_used, cuts: read.cuts, ood_score, timing }
 }

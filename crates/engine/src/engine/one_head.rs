@@ -13,6 +13,7 @@ use crate::fitting::{Fit, Strategy};
 use crate::head::Head;
 use crate::live::ServedHead;
 use crate::model::{Reads, Row, Scores};
+use crate::ood;
 use crate::rows::{self, Cost, Sequence};
 use crate::scoring::{products, score};
 use crate::tokens::{Cut, TokenizeRequest, Tokenizer, Tokens, Window};
@@ -50,6 +51,8 @@ pub(super) struct Read {
     pub(super) tokens_used: usize,
     /// The sequence's position, and what was cut of it.
     pub(super) cuts: Vec<(usize, Cut)>,
+    /// As in [`super::Answered`].
+    pub(super) ood_score: Option<f32>,
     started: Instant,
     timing: Timing,
 }
@@ -92,7 +95,7 @@ impl Engine {
         let row = |window: &Window| Row {
             tokens: Arc::clone(&window.tokens),
             task_embedding: task_embedding.clone(),
-            reads: Reads::of_kind(served.head.kind()),
+            reads: Reads::of_head(&served.head),
         };
         let done = self.run(all().map(row).collect(), reading.deadline).await?;
         let head = Arc::clone(&served.head);
@@ -106,8 +109,10 @@ impl Engine {
             let answer = |(input, sequences): (T, Vec<Vec<Window>>)| {
                 let started = Instant::now();
                 let timing = Timing { tokenize, ..Timing::default() };
+                let (sequences_read, cuts) = (Vec::with_capacity(sequences.len()), Vec::new());
                 let mut read =
-                    Read { sequences: Vec::new(), rows: 0, tokens_used: 0, cuts: Vec::new(), started, timing };
+                    Read { sequences: sequences_read, rows: 0, tokens_used: 0, cuts, ood_score: None, started, timing };
+                let mut outputs = Vec::new();
                 for (place, windows) in sequences.into_iter().enumerate() {
                     let cut = windows.first().and_then(|window| window.tokens.cut);
                     read.cuts.extend(cut.map(|cut| (place, cut)));
@@ -116,11 +121,14 @@ impl Engine {
                         read.tokens_used += window.tokens.len();
                         read.timing.queue = read.timing.queue.max(done.queued);
                         read.timing.encode = read.timing.encode.max(done.encoded);
-                        Ok((window, score(&head, &done.output)?))
+                        let scores = score(&head, &done.output)?;
+                        outputs.push(done.output);
+                        Ok((window, scores))
                     });
                     let scored = scored.collect::<Result<Vec<_>, EngineError>>()?;
                     read.sequences.push(combine(scored, by, head.kind().reads_tokens()));
                 }
+                read.ood_score = ood::score_of_rows(&head, mode, outputs.iter());
                 Ok(answer(&head, input, read))
             };
             inputs.into_iter().zip(windows).map(answer).collect()
@@ -175,14 +183,4 @@ impl Reader<'_> {
             (Truncation::Refuse, None) | (Truncation::Cut | Truncation::Windows(_), _) => Ok(windows),
         }
     }
-}
-
-/// The longest of each figure.
-pub(super) fn longest(timings: impl Iterator<Item = Timing>) -> Timing {
-    timings.fold(Timing::default(), |longest, timing| Timing {
-        tokenize: longest.tokenize.max(timing.tokenize),
-        queue: longest.queue.max(timing.queue),
-        encode: longest.encode.max(timing.encode),
-        head: longest.head.max(timing.head),
-    })
 }

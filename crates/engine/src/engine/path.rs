@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::time::{Instant, timeout_at};
 use tracing::error;
 
@@ -127,25 +128,8 @@ impl Engine {
         until(deadline, &taken, all).await
     }
 
-    /// Waits for all of `rows`, in order, and says of each what became of it.
-    pub(super) async fn run_each(
-        &self,
-        rows: Vec<Row>,
-        deadline: Option<Instant>,
-    ) -> Result<Vec<Result<Done, EngineError>>, EngineError> {
-        let (pending, taken) = self.submit(rows, deadline)?;
-        let all = async {
-            let mut done = Vec::with_capacity(pending.len());
-            for row in pending {
-                done.push(row.done().await);
-            }
-            Ok(done)
-        };
-        until(deadline, &taken, all).await
-    }
-
     /// Puts in line what the cache does not know, and gives the other end of the rows' flag that they were taken.
-    fn submit(
+    pub(super) fn submit(
         &self,
         rows: Vec<Row>,
         deadline: Option<Instant>,
@@ -159,12 +143,12 @@ impl Engine {
             let known = self.cache.look_up(&key, row.reads);
             row.reads = row.reads.without(&known);
             if row.reads.is_empty() {
-                pending.push(Pending { known, rest: None });
+                pending.push(Pending { known, rest: None, is_taken: false });
                 continue;
             }
             let (reply, receiver) = oneshot::channel();
             in_line.push((key, row, Subscriber { reply, deadline, queued_at, taken: Arc::clone(&taken) }));
-            pending.push(Pending { known, rest: Some(receiver) });
+            pending.push(Pending { known, rest: Some(receiver), is_taken: false });
         }
         if !in_line.is_empty() {
             self.queue.push(in_line)?;
@@ -174,25 +158,46 @@ impl Engine {
 }
 
 /// A row on its way.
-struct Pending {
+pub(super) struct Pending {
     /// What the cache had of it.
     known: RowOutput,
     /// Where the rest arrives, if any is missing; the worker holds the other end.
     rest: Option<oneshot::Receiver<Result<Done, EngineError>>>,
+    is_taken: bool,
 }
 
 impl Pending {
-    async fn done(self) -> Result<Done, EngineError> {
-        let Some(rest) = self.rest else {
-            return Ok(Done { output: self.known, queued: Duration::ZERO, encoded: Duration::ZERO });
+    /// What became of the row, if that is known by now. After that the row is taken.
+    pub(super) fn done_by_now(&mut self) -> Option<Result<Done, EngineError>> {
+        if self.is_taken {
+            return None;
+        }
+        let Some(rest) = &mut self.rest else {
+            self.is_taken = true;
+            return Some(Ok(alone(std::mem::take(&mut self.known))));
         };
-        // A dropped reply means that the worker panicked with the row in hand.
-        let lost = || EngineError::Internal("the inference worker panicked".to_owned());
-        let mut done = rest.await.map_err(|_| lost())??;
-        let mut output = self.known;
-        output.fill(&done.output);
-        done.output = output;
-        Ok(done)
+        match rest.try_recv() {
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Closed) => {
+                self.is_taken = true;
+                Some(Err(lost()))
+            }
+            Ok(done) => {
+                self.is_taken = true;
+                Some(done.map(|done| filled(std::mem::take(&mut self.known), done)))
+            }
+        }
+    }
+
+    pub(super) fn is_taken(&self) -> bool {
+        self.is_taken
+    }
+
+    pub(super) async fn done(self) -> Result<Done, EngineError> {
+        let Self { known, rest, .. } = self;
+        let Some(rest) = rest else { return Ok(alone(known)) };
+        let done = rest.await.map_err(|_| lost())??;
+        Ok(filled(known, done))
     }
 }
 
@@ -200,8 +205,24 @@ fn tokenizer_failed() -> EngineError {
     EngineError::Internal("a tokenizer thread failed".to_owned())
 }
 
+fn alone(known: RowOutput) -> Done {
+    Done { output: known, queued: Duration::ZERO, encoded: Duration::ZERO }
+}
+
+fn filled(known: RowOutput, mut done: Done) -> Done {
+    let mut output = known;
+    output.fill(&done.output);
+    done.output = output;
+    done
+}
+
+/// A dropped reply means that the worker panicked with the row in hand.
+fn lost() -> EngineError {
+    EngineError::Internal("the inference worker panicked".to_owned())
+}
+
 /// What comes of `work`, if it comes before the deadline.
-async fn until<T>(
+pub(super) async fn until<T>(
     deadline: Option<Instant>,
     taken: &AtomicBool,
     work: impl Future<Output = Result<T, EngineError>>,

@@ -29,7 +29,7 @@ impl Engine {
         if let Some(embedding) = head.parts().task_embedding.as_ref().filter(|z| z.len() != info.embedding) {
             return Err(misfit("the task embedding", embedding.len(), info.embedding));
         }
-        if !info.has_pooler && !head.kind().reads_tokens() {
+        if !info.has_pooler && Reads::of_head(&head).pooled {
             return Err(EngineError::Misfit(format!("a {} head needs a pooler, this encoder has none", head.kind())));
         }
         let reading = Reading::default();
@@ -38,7 +38,7 @@ impl Engine {
             self.tokenize_off_thread(reading, move |tokenizer, limit| read(tokenizer, &trial, limit, reading)).await?;
         let cost = products(&head, tokens.len());
         let task_embedding = head.parts().task_embedding.clone();
-        let row = Row { tokens, task_embedding, reads: Reads::of_kind(head.kind()) };
+        let row = Row { tokens, task_embedding, reads: Reads::of_head(&head) };
         let done = self.run(vec![row], None).await?;
         self.compute(cost, move || done.iter().try_for_each(|done| score(&head, &done.output).map(drop))).await
     }

@@ -1,9 +1,12 @@
 //! Behaviour: how versions get their numbers, and when installing is refused.
 
+use std::sync::Arc;
+
+use engine::{About, Alias, Head, HeadKind, HeadParts, OodStatistics, Trust};
 use tempfile::TempDir;
 
-use crate::testing::{delete, head, install, key, open, set_live, version};
-use crate::{Change, Install, RegistryError};
+use crate::testing::{WIDTHS, delete, head, install, key, open, set_live, version};
+use crate::{Action, Change, Install, RegistryError};
 
 #[test]
 fn versions_are_counted_from_one_and_found_again_after_a_restart() {
@@ -100,4 +103,57 @@ fn deleting_what_is_not_there_says_what_is_missing() {
     assert!(matches!(registry.commit(delete("a", 2)), Err(RegistryError::UnknownVersion { .. })));
     assert!(matches!(registry.commit(set_live("a", 2)), Err(RegistryError::UnknownVersion { .. })));
     assert!(matches!(registry.export_head(&key("a"), version(2)), Err(RegistryError::UnknownVersion { .. })));
+}
+
+fn describe(description: &str, expected_generation: Option<u64>) -> Change {
+    let about = About { description: description.to_owned(), ..About::default() };
+    Change::Describe { key: key("a"), version: version(1), about, expected_generation }
+}
+
+#[test]
+fn a_version_described_anew_keeps_its_number_its_names_and_its_answers() {
+    let dir = TempDir::new().unwrap();
+    let mut registry = open(dir.path());
+    registry.install(install("a", 1)).unwrap();
+    registry.install(install("a", 2)).unwrap();
+    registry.commit(set_live("a", 1)).unwrap();
+    let before = Arc::clone(&registry.task(&key("a")).unwrap().versions[&version(1)]);
+    let committed = registry.commit(describe("What?", Some(3))).unwrap();
+    assert_eq!((committed.generation, committed.installed[0].version), (4, version(1)));
+    let stale = registry.commit(describe("Why?", Some(3)));
+    assert!(matches!(stale, Err(RegistryError::WrongGeneration { expected: 3, actual: 4 })), "{stale:?}");
+    assert!(!registry.commit(describe("What?", None)).unwrap().changed, "it says so already");
+    let long = registry.commit(describe(&"x".repeat(5_000), None));
+    assert!(matches!(long, Err(RegistryError::Manifest(_))), "{long:?}");
+    drop(registry);
+    let registry = open(dir.path());
+    let task = registry.task(&key("a")).unwrap();
+    let after = &task.versions[&version(1)];
+    assert_eq!(after.head.parts().about.description, "What?");
+    assert_eq!(after.head.parts().weight, before.head.parts().weight);
+    assert_eq!((after.created_unix_seconds, after.generation), (before.created_unix_seconds, 4));
+    assert_ne!(after.digest, before.digest);
+    assert_eq!(task.aliases[&Alias::live()], version(1));
+    assert_eq!(registry.history().next_back().unwrap().action, Action::Describe);
+    let unused = crate::tools::verify(dir.path());
+    assert!(unused.is_err(), "the directory is in use");
+    drop(registry);
+    assert_eq!(crate::tools::verify(dir.path()).unwrap().unused_objects, 0, "the old manifest is gone");
+}
+
+#[test]
+fn what_a_head_says_of_its_own_answers_survives_a_restart_and_an_export() {
+    let dir = TempDir::new().unwrap();
+    let ood = OodStatistics::new(40, 1.1, vec![0.1, -0.2, 0.3, 0.4], vec![0.01, 0.02, 0.03, 3e-5]).unwrap();
+    let trust = Trust { abstain_below: Some(0.6), ood: Some(Arc::new(ood)), ..Trust::default() };
+    let parts = HeadParts { trust: trust.clone(), ..head(1).parts().clone() };
+    let head = Arc::new(Head::new(HeadKind::Classification, 4, parts).unwrap());
+    let mut registry = open(dir.path());
+    let installed = registry.install(Install { head, ..install("a", 1) }).unwrap().installed.remove(0);
+    drop(registry);
+    let registry = open(dir.path());
+    let again = &registry.task(&key("a")).unwrap().versions[&version(1)];
+    assert_eq!((&again.head.parts().trust, again.digest), (&trust, installed.digest));
+    let (_, exported) = registry.export_head(&key("a"), version(1)).unwrap().parse(WIDTHS).unwrap();
+    assert_eq!(exported.parts().trust, trust);
 }

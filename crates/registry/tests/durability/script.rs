@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use engine::{Alias, Head, HeadKind, HeadParts, TaskKey, TenantName, Version};
+use engine::{About, Alias, Head, HeadKind, HeadParts, TaskKey, TenantName, Version};
 use registry::{Change, Digest, Install, OpenOptions, Registry, RegistryError};
 
 use crate::model;
@@ -40,11 +40,12 @@ pub(crate) fn run(words: &[&str]) {
     }
 }
 
-/// The changes of the fixed script: install five, alias, alias back, delete.
+/// The changes of the fixed script: install five, alias, alias back, describe, delete.
 pub(crate) fn changes() -> Vec<Change> {
     let mut changes: Vec<Change> = (0..5).map(|number| install(&format!("group/task{}", number % 3), number)).collect();
     changes.push(set_alias("group/task0", 1));
     changes.push(set_alias("group/task0", 2));
+    changes.push(describe("group/task0", 2, "a new description"));
     changes.push(Change::DeleteVersion { key: key("group/task1"), version: version(1), with_aliases: true });
     changes
 }
@@ -76,6 +77,11 @@ pub(crate) fn head(seed: u64) -> Head {
 pub(crate) fn set_alias(task: &str, number: u64) -> Change {
     let (key, version) = (key(task), version(number));
     Change::SetAlias { key, alias: Alias::live(), version, expected_generation: None }
+}
+
+pub(crate) fn describe(task: &str, number: u64, description: &str) -> Change {
+    let about = About { description: description.to_owned(), ..About::default() };
+    Change::Describe { key: key(task), version: version(number), about, expected_generation: None }
 }
 
 pub(crate) fn key(task: &str) -> TaskKey {
@@ -110,6 +116,7 @@ fn run_endless(dir: &Path, seed: u64) -> Result<(), RegistryError> {
             .and_then(|task| task.versions.first_key_value().map(|(version, _)| *version));
         let change = match (number % 3, oldest) {
             (2, Some(version)) => Change::DeleteVersion { key: key(&task), version, with_aliases: true },
+            (1, Some(version)) if number % 2 == 0 => describe(&task, version.number(), &number.to_string()),
             (1, Some(version)) => set_alias(&task, version.number()),
             _ => install(&task, seed * 100_000 + number),
         };

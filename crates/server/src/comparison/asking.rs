@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use engine::{
     Alias, Ask, EmbedAsk, Engine, EngineError, EngineParts, Head, HeadKind, Input, Limits, LiveTask, ModelInfo,
-    Prediction, Reading, RowOutput, Selector, ServedHead, TaskKey, TenantName, Truncation, VectorKind, Version,
-    WorkerState,
+    Prediction, Reading, RowOutput, Selector, ServedHead, TaskKey, TaskName, TenantName, Truncation, VectorKind,
+    Version, WorkerState,
 };
 use tokio::time::Instant;
 
@@ -16,7 +16,7 @@ use super::questions::{Question, Questions};
 /// Inputs of one ask.
 const INPUTS: usize = 64;
 /// How long a worker that has nothing to do may take to end.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The logits of one model.
 #[derive(Debug, Clone)]
@@ -62,6 +62,7 @@ pub enum AskError {
 pub fn limits() -> Limits {
     Limits {
         max_inputs: INPUTS,
+        max_tasks: 1,
         max_text_bytes: 1 << 24,
         max_choices: 1_024,
         max_candidate_labels: 1_024,
@@ -91,7 +92,7 @@ async fn ask_all(engine: &Engine, questions: &Questions) -> Result<Answers, AskE
     let vectors = vectors.map_err(|source| AskError::Refused { what: "for shared vectors".to_owned(), source })?;
     let mut tasks = Vec::with_capacity(questions.tasks.len());
     for question in &questions.tasks {
-        publish(engine, question, &info);
+        publish_head(engine, &question.task, &question.head, &info);
         let answers = ask_task(engine, question, &vectors).await;
         tasks.push(answers.map_err(|source| AskError::Refused { what: question.task.to_string(), source })?);
     }
@@ -99,7 +100,7 @@ async fn ask_all(engine: &Engine, questions: &Questions) -> Result<Answers, AskE
 }
 
 /// What the model says of itself, once its worker has answered the warm-up row.
-async fn loaded(engine: &Engine) -> Result<ModelInfo, AskError> {
+pub(crate) async fn loaded(engine: &Engine) -> Result<ModelInfo, AskError> {
     let lost = || AskError::WorkerDown("it ended while loading".to_owned());
     let mut state = engine.worker_state();
     let settled = state.wait_for(|state| *state != WorkerState::Starting).await.map_err(|_| lost())?.clone();
@@ -110,23 +111,24 @@ async fn loaded(engine: &Engine) -> Result<ModelInfo, AskError> {
     }
 }
 
-fn key(question: &Question) -> TaskKey {
-    TaskKey { tenant: TenantName::default_tenant(), task: question.task.clone() }
+fn key(task: &TaskName) -> TaskKey {
+    TaskKey { tenant: TenantName::default_tenant(), task: task.clone() }
 }
 
-fn publish(engine: &Engine, question: &Question, info: &ModelInfo) {
+/// Serves `head` as the live version of `task`.
+pub(crate) fn publish_head(engine: &Engine, task: &TaskName, head: &Arc<Head>, info: &ModelInfo) {
     let version = Version::new(1).expect("versions count from 1");
     let served = ServedHead {
-        key: key(question),
+        key: key(task),
         version,
         digest: String::new(),
         encoder_digest: info.encoder_digest.clone(),
         forced: false,
         created_unix_seconds: 0,
-        head: Arc::clone(&question.head),
+        head: Arc::clone(head),
     };
     engine.live().publish(LiveTask {
-        key: key(question),
+        key: key(task),
         versions: BTreeMap::from([(version, Arc::new(served))]),
         aliases: BTreeMap::from([(Alias::live(), version)]),
         generation: 1,
@@ -140,7 +142,7 @@ async fn ask_task(engine: &Engine, question: &Question, vectors: &[RowOutput]) -
     }
     for inputs in question.inputs.chunks(INPUTS) {
         let ask = Ask {
-            key: key(question),
+            key: key(&question.task),
             selector: Selector::Alias(Alias::live()),
             inputs: inputs.to_vec(),
             mode: None,

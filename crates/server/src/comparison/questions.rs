@@ -171,7 +171,7 @@ fn texts_of_all(data: &Path) -> Result<Vec<String>, QuestionError> {
 }
 
 /// At most `count` inputs of a file, spread evenly over it.
-fn read_rows(path: &Path, count: usize) -> Result<Vec<Input>, QuestionError> {
+pub(crate) fn read_rows(path: &Path, count: usize) -> Result<Vec<Input>, QuestionError> {
     let text = fs::read_to_string(path).map_err(|source| QuestionError::Io { path: path.to_owned(), source })?;
     let lines: Vec<(usize, &str)> = text
         .lines()

@@ -1,12 +1,13 @@
 //! Many tasks about one input answer what each alone answers, on as few rows as the mode allows.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::*;
 use crate::engine::EngineParts;
 use crate::head::{HeadKind, HeadParts};
+use crate::limits::Limits;
 use crate::live::LiveTask;
-use crate::model::Model;
+use crate::model::{Model, ModelError, ModelInfo};
 use crate::task::{Alias, TenantName, Version};
 use crate::testing::{CountingModel, WordTokenizer, small_limits};
 use crate::worker::WorkerState;
@@ -105,10 +106,10 @@ async fn answers_like_each_alone(mode: Mode, distinct_rows: usize, computed_rows
     let tasks = publish_forty(&engine);
     let before = rows.load(Ordering::SeqCst);
     let many = engine.classify_many(ask(&tasks, mode)).await.unwrap();
-    assert_eq!((many.rows, rows.load(Ordering::SeqCst) - before), (distinct_rows, computed_rows));
+    assert_eq!((many.spent.rows, rows.load(Ordering::SeqCst) - before), (distinct_rows, computed_rows));
     for (task, answer) in tasks.iter().zip(&many.tasks) {
         let answer = answer.as_ref().unwrap();
-        let inputs = vec![many.input.clone()];
+        let inputs = vec![Input::clone(&answer.input)];
         let alone = Ask { key: key(task), selector: live(), inputs, mode: Some(mode), reading: Reading::default() };
         let alone = engine.classify(alone).await.unwrap();
         assert_eq!((&answer.served.key, answer.mode, answer.rows), (&key(task), mode, 1));
@@ -157,7 +158,7 @@ async fn choices_are_rows_that_heads_of_a_kind_share() {
     let mut ask = ask(&["ending", "help", "other"].map(String::from), Mode::Shared);
     ask.input.choices = ["one", "another", "a third"].map(String::from).to_vec();
     let many = engine.classify_many(ask).await.unwrap();
-    assert_eq!(many.rows, 3);
+    assert_eq!(many.spent.rows, 3);
     for answer in &many.tasks {
         let answer = answer.as_ref().unwrap();
         assert_eq!((answer.rows, ranked(&answer.prediction).0.len()), (3, 3));
@@ -177,7 +178,7 @@ async fn what_concerns_all_fails_all() {
     refused.input.text = Some("word ".repeat(100));
     refused.reading.truncation = Truncation::Refuse;
     let many = engine.classify_many(refused).await.unwrap();
-    assert!(matches!(&many.tasks[0], Err(EngineError::OverLimit { what, .. }) if what == EngineError::TOKENS));
+    assert!(matches!(&many.tasks[0], Err(EngineError::OverLimit { what, .. }) if what == "inputs[0] in tokens"));
 }
 
 #[tokio::test]
@@ -208,15 +209,120 @@ async fn tasks_about_a_text_in_windows_answer_as_each_alone_and_share_its_rows()
     assert!(computed < 40 * 3, "{computed} rows were computed");
     for (task, answer) in tasks.iter().zip(&many.tasks).take(40) {
         let answer = answer.as_ref().unwrap();
-        let inputs = vec![many.input.clone()];
+        let inputs = vec![ask.input.clone()];
         let alone = Ask { key: key(task), selector: live(), inputs, mode: Some(Mode::Shared), reading: ask.reading };
         let alone = engine.classify(alone).await.unwrap();
         assert_eq!((answer.rows, answer.tokens_used), (3, alone.inputs[0].tokens_used));
         assert_eq!(ranked(&answer.prediction), ranked(&alone.inputs[0].prediction), "{task}");
     }
-    let fields = |ask: ManyAsk| engine.classify_many(ask);
+}
+
+#[tokio::test]
+async fn each_kind_reads_the_fields_it_has_a_use_for() {
+    let engine = engine(&Arc::default()).await;
+    publish(&engine, "mood", HeadKind::Classification, 1);
     publish(&engine, "ending", HeadKind::MultipleChoice, 2);
-    let refused = fields(ManyAsk { heads: vec![(key("ending"), live())], ..ask }).await.unwrap();
-    let field = refused.tasks.into_iter().next().and_then(Result::err);
-    assert!(matches!(field, Some(EngineError::InvalidField { field, .. }) if field == "input.choices"));
+    publish(&engine, "names", HeadKind::TokenClassification, 3);
+    let tasks = ["mood", "ending", "names"].map(String::from);
+    let mut all = ask(&tasks, Mode::Exact);
+    all.input.text_pair = Some("and another".to_owned());
+    all.input.choices = ["one", "another"].map(String::from).to_vec();
+    all.input.tokens = ["other", "words"].map(String::from).to_vec();
+    let together = engine.classify_many(all.clone()).await.unwrap();
+    let Input { text, text_pair, choices, tokens } = all.input;
+    let read = [
+        Input { text: text.clone(), text_pair, ..Input::default() },
+        Input { text, choices, ..Input::default() },
+        Input { tokens, ..Input::default() },
+    ];
+    for ((task, input), answer) in tasks.iter().zip(read).zip(&together.tasks) {
+        let answer = answer.as_ref().unwrap();
+        let inputs = vec![input.clone()];
+        let alone =
+            Ask { key: key(task), selector: live(), inputs, mode: Some(Mode::Exact), reading: Reading::default() };
+        let alone = engine.classify(alone).await.unwrap();
+        assert_eq!((&*answer.input, &answer.prediction), (&input, &alone.inputs[0].prediction), "{task}");
+    }
+}
+
+#[tokio::test]
+async fn more_tasks_or_rows_than_may_be_are_refused_with_the_limit() {
+    let engine = engine(&Arc::default()).await;
+    publish(&engine, "ending", HeadKind::MultipleChoice, 1);
+    let limits = small_limits();
+    let too_many = ask(&vec!["ending".to_owned(); limits.max_tasks + 1], Mode::Exact);
+    let refused = engine.classify_many(too_many).await.unwrap_err();
+    assert_eq!(refused, EngineError::OverLimit { what: "tasks".into(), limit: 1_000, actual: 1_001 });
+    let tasks: Vec<String> = (0..100).map(|number| format!("ending-{number}")).collect();
+    tasks.iter().enumerate().for_each(|(seed, task)| publish(&engine, task, HeadKind::MultipleChoice, seed));
+    let mut wide = ask(&tasks, Mode::Exact);
+    wide.input.choices = (0..limits.max_choices).map(|number| format!("choice {number}")).collect();
+    let refused = engine.classify_many(wide).await.unwrap_err();
+    let rows = EngineError::OverLimit { what: "rows of all tasks together".into(), limit: 4_096, actual: 6_400 };
+    assert_eq!(refused, rows);
+}
+
+#[tokio::test]
+async fn what_is_known_is_sent_before_what_is_not() {
+    let limits = Limits { cache_bytes: 1 << 20, ..small_limits() };
+    let (engine, gate) = gated(limits).await;
+    let tasks = publish_forty(&engine);
+    engine.classify_many(ask(&tasks[..1], Mode::Exact)).await.unwrap();
+    gate.store(true, Ordering::SeqCst);
+    let (sender, mut outcomes) = mpsc::channel(64);
+    let names = ["task-1", "missing", "task-0"].map(String::from);
+    let asking = async {
+        let spent = engine.classify_each(ask(&names, Mode::Exact), &sender).await;
+        drop(sender);
+        spent.unwrap()
+    };
+    let receiving = async {
+        let first = outcomes.recv().await.unwrap();
+        assert_eq!((first.index, first.answer), (1, Err(EngineError::NotFound)));
+        let second = outcomes.recv().await.unwrap();
+        assert!(second.index == 2 && second.answer.is_ok(), "the cache has the row of task-0");
+        assert!(outcomes.try_recv().is_err(), "the model is held back");
+        gate.store(false, Ordering::SeqCst);
+        let third = outcomes.recv().await.unwrap();
+        assert!(third.index == 0 && third.answer.is_ok());
+        assert!(outcomes.recv().await.is_none());
+    };
+    let (spent, ()) = tokio::join!(asking, receiving);
+    assert_eq!(spent.rows, 2);
+}
+
+/// An engine whose model waits while the flag is set.
+async fn gated(limits: Limits) -> (Engine, Arc<AtomicBool>) {
+    let gate = Arc::new(AtomicBool::new(false));
+    let held = Arc::clone(&gate);
+    let engine = Engine::start(EngineParts {
+        factory: Box::new(move || {
+            let model = CountingModel::new("sha256:00".to_owned(), HIDDEN, Arc::default());
+            Ok(Box::new(HeldModel { model, held: Arc::clone(&held) }) as Box<dyn Model>)
+        }),
+        replicas: 1,
+        tokenizer: Arc::new(WordTokenizer { max_tokens: 64 }),
+        limits,
+    })
+    .unwrap();
+    engine.worker_state().wait_for(|state| *state == WorkerState::Ready).await.unwrap();
+    (engine, gate)
+}
+
+struct HeldModel {
+    model: CountingModel,
+    held: Arc<AtomicBool>,
+}
+
+impl Model for HeldModel {
+    fn info(&self) -> &ModelInfo {
+        self.model.info()
+    }
+
+    fn forward(&mut self, rows: &[Row]) -> Result<Vec<RowOutput>, ModelError> {
+        while self.held.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        self.model.forward(rows)
+    }
 }
