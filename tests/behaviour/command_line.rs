@@ -147,7 +147,7 @@ async fn the_exit_status_says_who_was_at_fault() {
         (&["classify", "nothing", "a"], REFUSED, "NOT_FOUND"),
         (&["classify", "mood", "a", "--version", "9"], REFUSED, "NOT_FOUND"),
         (&["classify", "../x", "a"], REFUSED, "INVALID_ARGUMENT"),
-        (&["heads", "rollback", "mood"], REFUSED, "UNIMPLEMENTED"),
+        (&["heads", "rollback", "mood"], REFUSED, "FAILED_PRECONDITION"),
         (&["classify", "mood", "--input", "/no/such/file"], USAGE, "cannot read"),
         (&["heads", "install", "/no/such/folder"], USAGE, "cannot read"),
     ];

@@ -36,12 +36,12 @@ pub(crate) async fn install(
     server.heads().install_head(tokio_stream::iter(messages)).await.map(tonic::Response::into_inner)
 }
 
-async fn install_head(server: &TestServer, task: &str, seed: u16) -> v1::InstallHeadResponse {
+pub(crate) async fn install_head(server: &TestServer, task: &str, seed: u16) -> v1::InstallHeadResponse {
     let folder = folder(server, task, &head(HeadKind::Classification, &["no", "yes"], seed));
     install(server, messages(v1::InstallHeader::default(), &folder)).await.unwrap()
 }
 
-async fn version_that_answers(server: &TestServer, task: &str) -> Result<u64, Code> {
+pub(crate) async fn version_that_answers(server: &TestServer, task: &str) -> Result<u64, Code> {
     let reply = server.classifier().classify(ask(task, vec![input("fine")])).await;
     reply.map(|reply| reply.into_inner().served_by.unwrap().version).map_err(|status| status.code())
 }

@@ -103,7 +103,8 @@ def windows_of(tokenizer, text, pair):
     longer = lengths.index(max(lengths))
     room = LIMIT - len(sides) - 1 - (sum(lengths) - lengths[longer])
     overlap = room // 4
-    tokenizer.enable_truncation(LIMIT, stride=overlap, strategy=("only_first", "only_second")[longer], direction="right")
+    strategy = ("only_first", "only_second")[longer]
+    tokenizer.enable_truncation(LIMIT, stride=overlap, strategy=strategy, direction="right")
     first = tokenizer.encode(text, pair, is_pretokenized=split)
     rows = [first, *first.overflowing]
     starts = [at * (room - overlap) for at in range(len(rows))]
@@ -194,7 +195,7 @@ def entities(layouts):
             scores = reference.logits(model, encoding.ids).softmax(-1).numpy()
             judged_at = [encoding.word_ids.index(word) for word in sorted({*encoding.word_ids} - {None})]
             of_words = [
-                {"word": text[start:end], "scores": scores[at], "start": start, "end": end, "index": at, "is_subword": False}
+                {"scores": scores[at], "start": start, "end": end, "index": at, "word": text[start:end], "is_subword": False}
                 for at, (start, end) in zip(judged_at, places(text, words, encoding), strict=True)
             ]
             found = pipeline.aggregate(of_words, AggregationStrategy.FIRST)

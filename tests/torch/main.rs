@@ -4,6 +4,7 @@
 
 mod accuracy;
 mod asking;
+mod catalogue;
 mod chance;
 mod evaluating;
 mod fixtures;

@@ -6,21 +6,13 @@ use std::fmt;
 use std::path::Path;
 
 use engine::HeadKind;
+use registry::{KnownTask, KnownTasksError};
 
 use crate::error::CheckpointError;
 use crate::raw_head::RawHead;
 
-/// The published tasks: a line each, with task, kind and where there is one the fixed prompt.
-const CATALOGUE: &str = include_str!("../../../registry/kinds.tsv");
 /// The largest table a user may give.
 const MAX_TABLE_BYTES: u64 = 4 << 20;
-
-/// A row of a table of kinds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Row {
-    kind: HeadKind,
-    prompt: Option<String>,
-}
 
 /// Where a kind came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,8 +40,8 @@ pub(crate) struct Decision {
 /// The tables that decide.
 #[derive(Debug)]
 pub(crate) struct Kinds {
-    user: HashMap<String, Row>,
-    catalogue: HashMap<String, Row>,
+    user: HashMap<String, KnownTask>,
+    catalogue: HashMap<String, KnownTask>,
 }
 
 impl fmt::Display for DecidedBy {
@@ -82,7 +74,7 @@ impl Kinds {
                 parse(&path.display().to_string(), &text)?
             }
         };
-        Ok(Self { user, catalogue: parse("kinds.tsv", CATALOGUE)? })
+        Ok(Self { user, catalogue: by_name("kinds.tsv", registry::published_tasks())? })
     }
 
     /// The kind of `head`.
@@ -133,27 +125,16 @@ pub(crate) fn has_one_output(kind: HeadKind) -> bool {
     }
 }
 
-fn parse(file: &str, text: &str) -> Result<HashMap<String, Row>, CheckpointError> {
-    let mut rows = HashMap::new();
-    for (index, line) in text.lines().enumerate() {
-        let bad = |reason: String| CheckpointError::BadKindsFile { file: file.to_owned(), line: index + 1, reason };
-        if line.trim().is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let mut fields = line.split('\t');
-        let (Some(task), Some(kind)) = (fields.next(), fields.next()) else {
-            return Err(bad("expected a task, a tab and a kind".to_owned()));
-        };
-        let kind = kind.trim().parse::<HeadKind>().map_err(|error| bad(error.to_string()))?;
-        let prompt = fields.next().filter(|prompt| !prompt.is_empty()).map(str::to_owned);
-        if fields.next().is_some() {
-            return Err(bad("expected at most a task, a kind and a prompt".to_owned()));
-        }
-        if rows.insert(task.to_owned(), Row { kind, prompt }).is_some() {
-            return Err(bad(format!("{task:?} is there twice")));
-        }
-    }
-    Ok(rows)
+fn parse(file: &str, text: &str) -> Result<HashMap<String, KnownTask>, CheckpointError> {
+    by_name(file, registry::parse_known_tasks(text))
+}
+
+fn by_name(
+    file: &str,
+    tasks: Result<Vec<KnownTask>, KnownTasksError>,
+) -> Result<HashMap<String, KnownTask>, CheckpointError> {
+    let bad = |KnownTasksError { line, reason }| CheckpointError::BadKindsFile { file: file.to_owned(), line, reason };
+    Ok(tasks.map_err(bad)?.into_iter().map(|task| (task.name.clone(), task)).collect())
 }
 
 #[cfg(test)]
@@ -206,15 +187,8 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_table_is_refused_by_line() {
-        for (text, expected) in [
-            ("a\n", "line 1"),
-            ("a\tsorting\n", "sorting"),
-            ("a\treward\nb\treward\na\treward\n", "line 3"),
-            ("a\treward\tp\tq\n", "at most"),
-        ] {
-            let refused = parse("kinds.tsv", text).unwrap_err().to_string();
-            assert!(refused.contains(expected), "{refused}");
-        }
+    fn a_malformed_table_is_refused_by_file_and_line() {
+        let refused = parse("mine.tsv", "a\treward\nb\tsorting\n").unwrap_err().to_string();
+        assert!(refused.contains("mine.tsv") && refused.contains("line 2") && refused.contains("sorting"), "{refused}");
     }
 }

@@ -7,6 +7,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{classify, compare, embed, evaluate, heads, health, load, score, tasks, tokenize, zero_shot};
 
+/// Where a server is looked for.
+pub(crate) const DEFAULT_ADDRESS: &str = "http://127.0.0.1:50051";
+
 /// Asks a Headwater server, and looks after its heads.
 ///
 /// Exit status: 0 done, 1 some inputs failed, 2 usage, 3 cannot reach the server, 4 refused by the server.
@@ -24,7 +27,7 @@ pub struct Arguments {
 #[command(next_help_heading = "Connection and output")]
 pub(crate) struct SessionArguments {
     /// Address of the server; `https://` speaks TLS.
-    #[arg(long, global = true, env = "HEADWATER_ADDR", default_value = "http://127.0.0.1:50051", value_name = "URL")]
+    #[arg(long, global = true, env = "HEADWATER_ADDR", default_value = DEFAULT_ADDRESS, value_name = "URL")]
     pub(crate) addr: String,
     /// Token sent with every call.
     #[arg(long, global = true, env = "HEADWATER_TOKEN", hide_env_values = true)]
@@ -72,9 +75,9 @@ pub(crate) enum Verb {
     Embed(embed::Arguments),
     /// The tokens that the encoder would read.
     Tokenize(tokenize::Arguments),
-    /// List the tasks that you may use.
+    /// List the tasks that you may use, or find some.
     Tasks(tasks::ListArguments),
-    /// Describe one task.
+    /// One task's page: its card, a sample input, and how to ask it.
     Task(tasks::ShowArguments),
     /// Judge heads on labelled rows.
     Evaluate(evaluate::Arguments),

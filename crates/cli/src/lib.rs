@@ -98,7 +98,7 @@ async fn obey(verb: Verb, session: &mut Session) -> Result<Outcome, CliError> {
         Verb::Compare(arguments) => compare::run(arguments, session).await,
         Verb::Embed(arguments) => embed::run(arguments, session).await,
         Verb::Tokenize(arguments) => tokenize::run(arguments, session).await,
-        Verb::Tasks(arguments) => tasks::list(arguments, session).await,
+        Verb::Tasks(arguments) => tasks::run(arguments, session).await,
         Verb::Task(arguments) => tasks::show(arguments, session).await,
         Verb::Evaluate(arguments) => evaluate::run(arguments, session).await,
         Verb::Heads(verb) => heads::run(verb, session).await,

@@ -92,6 +92,11 @@ impl Session {
         self.arguments.timeout
     }
 
+    /// The server's address, as it was given.
+    pub(crate) fn address(&self) -> &str {
+        &self.arguments.addr
+    }
+
     /// Sorts a failed call into refused and unreachable.
     pub(crate) fn failed(&self, status: Status) -> CliError {
         CliError::from_status(status, &self.arguments.addr)

@@ -1,7 +1,13 @@
 //! `headwater tasks` and `headwater task`: what there is to ask.
 
-use api::v1::{GetTaskRequest, ListTasksRequest, Task, TaskKind, TaskSelector};
-use clap::{Args, ValueEnum};
+mod known;
+mod page;
+mod search;
+mod similar;
+mod suggest;
+
+use api::v1::{GetTaskRequest, Input, ListTasksRequest, Task, TaskKind, TaskSelector};
+use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tonic::Code;
@@ -15,10 +21,37 @@ use crate::session::{Outcome, Session};
 /// Tasks asked for at once.
 const PAGE_SIZE: u32 = 500;
 
+/// Without a word of these, tasks are listed.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Find tasks by words, best first.
+    Search(search::Arguments),
+    /// The tasks most like one.
+    Similar(similar::Arguments),
+    /// The tasks that a text may be meant for.
+    Suggest(suggest::Arguments),
+}
+
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct ListArguments {
+    #[command(subcommand)]
+    verb: Option<Verb>,
     /// Pattern for names, such as 'tweet_eval/*' [default: all].
     glob: Option<String>,
+    /// List the published tasks whose kind is known, served or not.
+    #[arg(long, conflicts_with_all = ["tags", "labels", "search", "dataset"])]
+    known: bool,
+    #[command(flatten)]
+    filter: FilterArguments,
+    /// Only tasks with this text in name, description, tags or labels.
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    search: String,
+}
+
+/// Conditions on tasks, all of which must hold.
+#[derive(Debug, Args)]
+pub(crate) struct FilterArguments {
     /// Only this kind; give one for each kind.
     #[arg(long = "kind", value_enum)]
     kinds: Vec<Kind>,
@@ -28,9 +61,6 @@ pub(crate) struct ListArguments {
     /// Only tasks with this label; give one for each label.
     #[arg(long = "label")]
     labels: Vec<String>,
-    /// Only tasks with this text in name, description, tags or labels.
-    #[arg(long, default_value = "", value_name = "TEXT")]
-    search: String,
     /// Only tasks trained on this data set.
     #[arg(long, default_value = "", value_name = "NAME")]
     dataset: String,
@@ -58,15 +88,35 @@ pub(crate) enum Kind {
     Reward,
 }
 
-pub(crate) async fn list(arguments: ListArguments, session: &mut Session) -> Result<Outcome, CliError> {
-    let selector = TaskSelector {
-        glob: arguments.glob.unwrap_or_default(),
-        kinds: arguments.kinds.into_iter().map(|kind| TaskKind::from(kind).into()).collect(),
-        tags: arguments.tags,
-        labels: arguments.labels,
-        text: arguments.search,
-        dataset: arguments.dataset,
-    };
+impl FilterArguments {
+    /// The conditions as the server takes them.
+    fn selector(self) -> TaskSelector {
+        TaskSelector {
+            kinds: self.kinds.into_iter().map(|kind| TaskKind::from(kind).into()).collect(),
+            tags: self.tags,
+            labels: self.labels,
+            dataset: self.dataset,
+            ..TaskSelector::default()
+        }
+    }
+}
+
+pub(crate) async fn run(arguments: ListArguments, session: &mut Session) -> Result<Outcome, CliError> {
+    match arguments.verb {
+        Some(Verb::Search(arguments)) => search::run(arguments, session).await,
+        Some(Verb::Similar(arguments)) => similar::run(arguments, session).await,
+        Some(Verb::Suggest(arguments)) => suggest::run(arguments, session).await,
+        None if arguments.known => {
+            let kinds = arguments.filter.selector().kinds;
+            known::run(arguments.glob.unwrap_or_default(), kinds, session).await
+        }
+        None => list(arguments, session).await,
+    }
+}
+
+async fn list(arguments: ListArguments, session: &mut Session) -> Result<Outcome, CliError> {
+    let glob = arguments.glob.unwrap_or_default();
+    let selector = TaskSelector { glob, text: arguments.search, ..arguments.filter.selector() };
     let mut client = session.catalog().await?;
     let mut shown = table_of_lines(["TASK", "KIND", "LABELS", "VERSION", "DESCRIPTION"]);
     let mut page_token = String::new();
@@ -121,14 +171,28 @@ pub(crate) async fn show(arguments: ShowArguments, session: &mut Session) -> Res
     let request = GetTaskRequest { task: arguments.task, version: arguments.version };
     let reply = client.get_task(session.call(request)).await.map_err(|status| session.failed(status))?.into_inner();
     let task = reply.task.ok_or_else(|| session.failed(tonic::Status::new(Code::Internal, "the reply has no task")))?;
+    let calls = page::calls(&task, session.address());
     match session.printer.format() {
-        Format::Json => session.printer.json(&object(&task))?,
+        Format::Json => {
+            let mut page = object(&task);
+            page.insert(
+                "calls".to_owned(),
+                calls.iter().map(|call| (call.language.to_owned(), json!(call.text))).collect(),
+            );
+            session.printer.json(&page)?;
+        }
         Format::Table => {
             let mut shown = table(["FIELD", "VALUE"]);
-            for (name, value) in fields(&task) {
+            for (name, value) in fields(&task).into_iter().filter(|(name, _)| *name != "samples") {
                 shown.add_row([name, &one_line(&in_words(&value))]);
             }
             session.printer.table(&shown)?;
+            for sample in &task.samples {
+                session.printer.line(&format!("\nSample input: {}", one_line(&page::in_words(sample))))?;
+            }
+            for call in &calls {
+                session.printer.line(&format!("\n{}:\n\n{}", call.title, page::indented(&call.text)))?;
+            }
         }
     }
     Ok(Outcome::Done)
@@ -201,11 +265,23 @@ fn fields(task: &Task) -> Vec<(&'static str, Value)> {
         ("licence", json!(task.licence)),
         ("source", json!(task.source)),
         ("metrics", json!(metrics)),
+        ("samples", task.samples.iter().map(input).collect()),
         ("head_digest", json!(task.head_digest)),
         ("encoder_digest", json!(task.encoder_digest)),
         ("generation", json!(task.generation)),
     ];
     all.into_iter().filter(|(_, value)| !is_empty(value)).collect()
+}
+
+/// An input as the rows of a file have it.
+fn input(input: &Input) -> Value {
+    let fields = [
+        ("text", json!(input.text)),
+        ("text_pair", json!(input.text_pair)),
+        ("choices", json!(input.choices)),
+        ("tokens", json!(input.tokens)),
+    ];
+    fields.into_iter().filter(|(_, value)| !is_empty(value)).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// A float32 in its shortest form: as a float64 it would show digits that nobody wrote.

@@ -225,7 +225,8 @@ impl State {
             return true;
         }
         self.places.insert(key.clone(), self.next_place);
-        self.entries.insert(self.next_place, Entry { key, row, subscribers: vec![subscriber], overtaken: 0, joinable: false });
+        self.entries
+            .insert(self.next_place, Entry { key, row, subscribers: vec![subscriber], overtaken: 0, joinable: false });
         self.next_place += 1;
         false
     }

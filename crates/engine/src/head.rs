@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::ask::Input;
 use crate::trust::{Trust, TrustError};
 
 /// The most labels one head may have.
@@ -71,6 +72,8 @@ pub struct About {
     pub source: String,
     /// Measured figures by name, such as `accuracy`.
     pub metrics: BTreeMap<String, f64>,
+    /// Inputs that show what the head is asked.
+    pub samples: Vec<Input>,
 }
 
 /// One linear layer over the encoder's output, with its labels. Cheap to share, never changes.
@@ -147,6 +150,14 @@ pub enum HeadError {
     /// The temperature is not a positive number.
     #[error("the temperature must be a positive number")]
     Temperature,
+    /// A sample input is none that the head could be asked.
+    #[error("sample {index}: {reason}")]
+    Sample {
+        /// Its position, from 0.
+        index: usize,
+        /// The field and what is wrong with it.
+        reason: String,
+    },
     /// What the head says of its own answers does not suit it.
     #[error(transparent)]
     Trust(#[from] TrustError),
@@ -243,7 +254,9 @@ impl Head {
             return Err(HeadError::Temperature);
         }
         parts.trust.check(kind, hidden)?;
-        Ok(Self { kind, hidden, parts })
+        let head = Self { kind, hidden, parts };
+        crate::rows::check_samples(&head)?;
+        Ok(head)
     }
 
     /// What the head answers with.

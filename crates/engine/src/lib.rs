@@ -7,6 +7,7 @@
 mod task;
 mod head;
 mod trust;
+mod traffic;
 mod live;
 mod ask;
 mod tokens;
@@ -25,8 +26,10 @@ mod scoring;
 mod aggregation;
 mod head_matrix;
 mod ood;
+mod similarity;
 mod prediction;
 mod spans;
+mod shadow;
 mod counters;
 mod error;
 mod engine;
@@ -51,10 +54,13 @@ pub use offsets::CodePoints;
 pub use ood::{MIN_OOD_VECTORS, OOD_UNIT, OodError, OodStatistics};
 pub use prediction::{Confidence, Prediction, Scored, softmax};
 pub use scoring::score;
+pub use shadow::{LiveTraffic, TrafficCounts, judges_alike};
+pub use similarity::{HeadDirections, LabelSet, MAX_COMPARED_ROWS, cosine};
 pub use spans::{Span, TokenPrediction, WordLabel};
 pub use task::{
     Alias, LIVE, MAX_SHORT_NAME_BYTES, MAX_TASK_NAME_BYTES, NameError, Selector, TaskKey, TaskName, TenantName, Version,
 };
 pub use tokens::{Cut, Origin, Text, TokenizeError, TokenizeRequest, Tokenizer, Tokens, Window};
+pub use traffic::{Call, Canary, MAX_TRAFFIC_KEY_BYTES, Shadow, Share, Split, Traffic};
 pub use trust::{Trust, TrustError};
 pub use worker::{ModelFactory, WorkerState};

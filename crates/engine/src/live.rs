@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use dashmap::DashMap;
+use tokio::sync::watch;
 
+use crate::ask::Mode;
 use crate::head::Head;
+use crate::shadow::{Judge, LiveTraffic};
 use crate::task::{Alias, Selector, TaskKey, TenantName, Version};
+use crate::traffic::Call;
 
 /// One immutable version of a head, as published.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +40,8 @@ pub struct LiveTask {
     pub versions: BTreeMap<Version, Arc<ServedHead>>,
     /// Movable names, each of a version above.
     pub aliases: BTreeMap<Alias, Version>,
+    /// How calls that name no version are divided; `None` where all go to the live one.
+    pub traffic: Option<Arc<LiveTraffic>>,
     /// Grows with every change to this task.
     pub generation: u64,
 }
@@ -48,8 +53,31 @@ impl LiveTask {
         let version = match selector {
             Selector::Version(version) => version,
             Selector::Alias(alias) => self.aliases.get(alias)?,
+            Selector::Traffic(call) => return self.divide(*call),
         };
         self.versions.get(version).cloned()
+    }
+
+    /// The version that the traffic rule has answer, or the live one; which of them is counted.
+    fn divide(&self, call: Call) -> Option<Arc<ServedHead>> {
+        let canary = self.traffic.as_ref().and_then(|traffic| self.versions.get(&traffic.rule.answers(call)?));
+        let live = || self.versions.get(self.aliases.get(&Alias::live())?);
+        let answers = canary.or_else(live)?;
+        if let Some(traffic) = &self.traffic {
+            traffic.count(|counts| match canary {
+                Some(_) => counts.canary_calls += 1,
+                None => counts.live_calls += 1,
+            });
+        }
+        Some(Arc::clone(answers))
+    }
+
+    /// Who judges an answer of `served` in `mode` unseen, if the rule has somebody do so who did not answer.
+    pub(crate) fn judge(&self, selector: &Selector, served: &ServedHead, mode: Mode) -> Option<Judge> {
+        let Selector::Traffic(call) = selector else { return None };
+        let traffic = self.traffic.as_ref()?;
+        let shadow = self.versions.get(&traffic.rule.judges(*call)?)?;
+        (shadow.version != served.version).then(|| Judge::new(served, shadow, mode, Arc::clone(traffic)))
     }
 }
 
@@ -60,7 +88,7 @@ impl LiveTask {
 pub struct LiveTable {
     tasks: DashMap<TaskKey, Arc<LiveTask>>,
     /// Grows after every change, so that what was made of the heads knows when it is old.
-    generation: AtomicU64,
+    generation: watch::Sender<u64>,
 }
 
 impl LiveTable {
@@ -73,13 +101,13 @@ impl LiveTable {
     /// Serves `task` from now on, in place of what was there.
     pub fn publish(&self, task: LiveTask) {
         self.tasks.insert(task.key.clone(), Arc::new(task));
-        self.generation.fetch_add(1, Ordering::Release);
+        self.generation.send_modify(|generation| *generation += 1);
     }
 
     /// Serves the task no longer. Rows that hold one of its heads finish with it.
     pub fn withdraw(&self, key: &TaskKey) {
         self.tasks.remove(key);
-        self.generation.fetch_add(1, Ordering::Release);
+        self.generation.send_modify(|generation| *generation += 1);
     }
 
     /// A tenant's tasks, by name.
@@ -99,7 +127,13 @@ impl LiveTable {
 
     /// A number that is another one after every change.
     pub(crate) fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
+        *self.generation.borrow()
+    }
+
+    /// A number that grows with every change, to be waited for.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
     }
 
     /// Number of tasks served, over all tenants.

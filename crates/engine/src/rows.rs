@@ -2,7 +2,7 @@
 
 use crate::ask::{Ask, Input, Mode};
 use crate::error::EngineError;
-use crate::head::{Head, HeadKind};
+use crate::head::{Head, HeadError, HeadKind};
 use crate::limits::Limits;
 use crate::tokens::Text;
 
@@ -61,6 +61,18 @@ pub(crate) fn read_by(input: &Input, kind: HeadKind) -> Input {
         HeadKind::TokenClassification if tokens.is_empty() => read,
         HeadKind::TokenClassification => Input { tokens: tokens.clone(), ..Input::default() },
     }
+}
+
+/// Checks that each of the head's own samples is an input that it takes.
+pub(crate) fn check_samples(head: &Head) -> Result<(), HeadError> {
+    for (index, sample) in head.parts().about.samples.iter().enumerate() {
+        let refuse = |error: EngineError| HeadError::Sample { index, reason: error.to_string() };
+        check_fields(sample, head, &str::to_owned).map_err(refuse)?;
+        if sample.text.as_ref().is_some_and(String::is_empty) {
+            return Err(refuse(invalid("text".to_owned(), "is empty")));
+        }
+    }
+    Ok(())
 }
 
 fn field_of_one(field: &str) -> String {

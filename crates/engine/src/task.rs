@@ -5,6 +5,8 @@ use std::num::NonZeroU64;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::traffic::Call;
+
 /// The longest task name, in bytes.
 pub const MAX_TASK_NAME_BYTES: usize = 128;
 /// The longest tenant name or alias, in bytes.
@@ -69,6 +71,8 @@ pub enum Selector {
     Version(Version),
     /// Whatever version the alias names at this moment.
     Alias(Alias),
+    /// Whatever version the task's traffic rule has answer this call; without a rule the one that [`LIVE`] names.
+    Traffic(Call),
 }
 
 impl TenantName {

@@ -99,7 +99,7 @@ impl Tokenizer for WordTokenizer {
         let pair_kept = pair.as_deref().and_then(|pair| unread_from(pair, kept.pair, Side::Pair));
         let cut = (text_kept.is_some() || pair_kept.is_some()).then_some(Cut { tokens_before, text_kept, pair_kept });
         let ranges = match windowed {
-            None => vec![0..kept.text],
+            None => std::iter::once(0..kept.text).collect(),
             Some(Side::Text) => fitting::windows(text.len(), kept.text),
             Some(Side::Pair) => fitting::windows(pair_len.unwrap_or(0), kept.pair),
         };

@@ -116,9 +116,11 @@ fn warm_up(model: &mut dyn Model, tokenizer: &dyn Tokenizer) -> Result<(), Model
 fn run(model: &mut dyn Model, batch: Vec<Entry>, parts: &WorkerParts) {
     let counters = &parts.counters;
     let started = Instant::now();
-    let mut underway = parts.queue.underway(&batch);
+    let underway = parts.queue.underway(&batch);
     let (rows, waiting): (Vec<_>, Vec<_>) =
         batch.into_iter().map(|entry| (entry.row, (entry.key, entry.subscribers))).unzip();
+    // Bound last, so that it ends first should the model panic: nobody joins a row whose callers know already.
+    let mut underway = underway;
     let outputs = forward(model, &rows);
     let encoded = started.elapsed();
     counters.batches.add(1);

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use engine::About;
+use engine::{About, Input};
 use serde::{Deserialize, Serialize};
 
 use crate::manifest::{MAX_LINE_BYTES, MAX_PROSE_BYTES, MAX_WORD_BYTES, MAX_WORDS, ManifestError, check_prose};
+
+/// The most samples of one head.
+const MAX_SAMPLES: usize = 16;
 
 /// The table `[about]` as written.
 #[derive(Deserialize, Serialize, Default, PartialEq)]
@@ -25,6 +28,22 @@ pub(crate) struct RawAbout {
     source: String,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     metrics: BTreeMap<String, f64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    samples: Vec<RawSample>,
+}
+
+/// A table of `[[about.samples]]` as written.
+#[derive(Deserialize, Serialize, Default, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+struct RawSample {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text_pair: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    choices: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tokens: Vec<String>,
 }
 
 impl RawAbout {
@@ -41,6 +60,7 @@ impl RawAbout {
             dataset: about.dataset.clone(),
             source: about.source.clone(),
             metrics: about.metrics.clone(),
+            samples: about.samples.iter().cloned().map(RawSample::from).collect(),
         }
     }
 
@@ -53,6 +73,7 @@ impl RawAbout {
             dataset: self.dataset,
             source: self.source,
             metrics: self.metrics,
+            samples: self.samples.into_iter().map(Input::from).collect(),
         }
     }
 
@@ -67,6 +88,11 @@ impl RawAbout {
             return Err(ManifestError::Value { key: "about", rule });
         }
         self.tags.iter().try_for_each(|tag| check_prose("about.tags", tag, MAX_WORD_BYTES))?;
+        if self.samples.len() > MAX_SAMPLES {
+            let rule = format!("{} samples, the limit is {MAX_SAMPLES}", self.samples.len());
+            return Err(ManifestError::Value { key: "about.samples", rule });
+        }
+        self.samples.iter().try_for_each(RawSample::check)?;
         for (name, figure) in &self.metrics {
             check_prose("about.metrics", name, MAX_WORD_BYTES)?;
             if !figure.is_finite() {
@@ -74,5 +100,32 @@ impl RawAbout {
             }
         }
         Ok(())
+    }
+}
+
+impl RawSample {
+    /// Sizes alone: whether the kind takes these fields is for [`engine::Head::new`] to say.
+    fn check(&self) -> Result<(), ManifestError> {
+        let key = "about.samples";
+        if self.choices.len() > MAX_WORDS {
+            let rule = format!("{} choices, the limit is {MAX_WORDS}", self.choices.len());
+            return Err(ManifestError::Value { key, rule });
+        }
+        let texts = self.text.iter().chain(&self.text_pair).chain(&self.choices);
+        texts.chain([&self.tokens.join(" ")]).try_for_each(|text| check_prose(key, text, MAX_PROSE_BYTES))
+    }
+}
+
+impl From<Input> for RawSample {
+    fn from(sample: Input) -> Self {
+        let Input { text, text_pair, choices, tokens } = sample;
+        Self { text, text_pair, choices, tokens }
+    }
+}
+
+impl From<RawSample> for Input {
+    fn from(sample: RawSample) -> Self {
+        let RawSample { text, text_pair, choices, tokens } = sample;
+        Self { text, text_pair, choices, tokens }
     }
 }

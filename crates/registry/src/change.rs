@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use engine::{About, Alias, Head, Selector, TaskKey, Version};
+use engine::{About, Alias, Head, Selector, TaskKey, Traffic, Version};
 
 use crate::digest::Digest;
 
@@ -48,14 +48,33 @@ pub enum Change {
         /// The task's generation as the caller read it; `None` does not compare.
         expected_generation: Option<u64>,
     },
+    /// Points an alias at the version it named before its last move, which must still be there. This is a move, too: the
+    /// next rollback takes it back.
+    Rollback {
+        /// The task.
+        key: TaskKey,
+        /// The alias to move back.
+        alias: Alias,
+        /// The task's generation as the caller read it; `None` does not compare.
+        expected_generation: Option<u64>,
+    },
+    /// Sets the task's traffic rule as a whole; the versions it names must exist.
+    SetTraffic {
+        /// The task.
+        key: TaskKey,
+        /// The rule; an empty one removes the one there is.
+        traffic: Traffic,
+        /// The task's generation as the caller read it; `None` does not compare.
+        expected_generation: Option<u64>,
+    },
     /// Removes a version for good; its number is never given again.
     DeleteVersion {
         /// The task.
         key: TaskKey,
         /// The version to remove.
         version: Version,
-        /// Removes the aliases that name it as well. Without this, a version that has an alias is refused,
-        /// except the only version of a task, which takes its aliases with it.
+        /// Removes the aliases that name it as well, and the parts of a traffic rule. Without this, a version that has
+        /// an alias or a part in the rule is refused, except the only version of a task, which takes both with it.
         with_aliases: bool,
     },
 }
@@ -130,6 +149,10 @@ pub struct StoredTask {
     pub versions: BTreeMap<Version, Arc<Installed>>,
     /// Its aliases. One may name a damaged version; [`StoredTask::resolve`] then finds nothing.
     pub aliases: BTreeMap<Alias, Version>,
+    /// The version that each alias named before its last move, where it has moved and that version is still there.
+    pub previous: BTreeMap<Alias, Version>,
+    /// How its calls are divided.
+    pub traffic: Traffic,
     /// Versions whose objects are damaged: known, never served, can be deleted.
     pub damaged: BTreeSet<Version>,
     /// The generation of the last change to the task.
@@ -151,6 +174,7 @@ impl StoredTask {
         let version = match selector {
             Selector::Version(version) => version,
             Selector::Alias(alias) => self.aliases.get(alias)?,
+            Selector::Traffic(_) => self.aliases.get(&Alias::live())?,
         };
         self.versions.get(version)
     }
@@ -199,4 +223,8 @@ pub enum Action {
     DeleteVersion,
     /// A version was described anew.
     Describe,
+    /// An alias was moved back.
+    Rollback,
+    /// The traffic rule was set.
+    SetTraffic,
 }

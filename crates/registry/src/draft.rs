@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use engine::{About, Alias, Head, HeadParts, TaskKey, TaskName, TenantName, Version};
+use engine::{About, Alias, Head, HeadParts, TaskKey, TaskName, TenantName, Traffic, Version};
 
 use crate::change::{Action, HeadObjects, HistoryEntry, Install, Installed, MAX_ALIASES, StoredTask};
 use crate::digest::Digest;
@@ -88,9 +88,46 @@ impl<'state> Draft<'state> {
         if previous.is_none() && task.aliases.len() >= MAX_ALIASES {
             return Err(RegistryError::TooManyAliases { limit: MAX_ALIASES });
         }
-        self.touch(key).aliases.insert(alias.clone(), version);
-        let entry = self.entry(Action::SetAlias, key, Some(version));
+        self.move_alias(key, alias, version, Action::SetAlias);
+        Ok(())
+    }
+
+    pub(crate) fn roll_back(&mut self, key: &TaskKey, alias: Alias) -> Result<(), RegistryError> {
+        let task = self.existing(key)?;
+        if !task.aliases.contains_key(&alias) {
+            return Err(RegistryError::UnknownAlias { key: key.clone(), alias });
+        }
+        let Some(version) = task.previous.get(&alias).copied() else {
+            return Err(RegistryError::NothingBefore { key: key.clone(), alias });
+        };
+        self.move_alias(key, alias, version, Action::Rollback);
+        Ok(())
+    }
+
+    /// Points `alias` elsewhere and remembers where it pointed.
+    fn move_alias(&mut self, key: &TaskKey, alias: Alias, version: Version, action: Action) {
+        let task = self.touch(key);
+        let previous = task.aliases.insert(alias.clone(), version);
+        if let Some(previous) = previous {
+            task.previous.insert(alias.clone(), previous);
+        }
+        let entry = self.entry(action, key, Some(version));
         self.note(HistoryEntry { alias: Some(alias), previous, ..entry });
+    }
+
+    pub(crate) fn set_traffic(&mut self, key: &TaskKey, traffic: Traffic) -> Result<(), RegistryError> {
+        let task = self.existing(key)?;
+        let [canary, shadow] =
+            [traffic.canary.map(|canary| canary.version), traffic.shadow.map(|shadow| shadow.version)];
+        if let Some(version) = canary.into_iter().chain(shadow).find(|version| !task.versions.contains_key(version)) {
+            return Err(RegistryError::UnknownVersion { key: key.clone(), version });
+        }
+        if task.traffic == traffic {
+            return Ok(());
+        }
+        self.touch(key).traffic = traffic;
+        let entry = self.entry(Action::SetTraffic, key, canary.or(shadow));
+        self.note(entry);
         Ok(())
     }
 
@@ -98,7 +135,9 @@ impl<'state> Draft<'state> {
         let Some(previous) = self.existing(key)?.aliases.get(&alias).copied() else {
             return Err(RegistryError::UnknownAlias { key: key.clone(), alias });
         };
-        self.touch(key).aliases.remove(&alias);
+        let task = self.touch(key);
+        task.aliases.remove(&alias);
+        task.previous.remove(&alias);
         let entry = self.entry(Action::RemoveAlias, key, None);
         self.note(HistoryEntry { alias: Some(alias), previous: Some(previous), ..entry });
         Ok(())
@@ -143,9 +182,15 @@ impl<'state> Draft<'state> {
         {
             return Err(RegistryError::AliasInUse { key: key.clone(), version, alias: alias.clone() });
         }
+        if task.traffic.holds(version) && !with_aliases && !is_last {
+            return Err(RegistryError::TrafficInUse { key: key.clone(), version });
+        }
         self.dropped.extend(self.state.objects_of(key, version));
         let task = self.touch(key);
         task.aliases.retain(|_, named| *named != version);
+        let StoredTask { aliases, previous, .. } = task;
+        previous.retain(|alias, named| *named != version && aliases.contains_key(alias));
+        task.traffic = task.traffic.without(version);
         task.versions.remove(&version);
         task.damaged.remove(&version);
         self.removed.push((key.clone(), version));

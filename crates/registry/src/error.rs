@@ -79,6 +79,22 @@ pub enum RegistryError {
         /// One alias that names it.
         alias: Alias,
     },
+    /// The version has a part in the task's traffic rule.
+    #[error("version {version} of task {} has a part in the task's traffic rule", .key.task)]
+    TrafficInUse {
+        /// The task.
+        key: TaskKey,
+        /// The version.
+        version: Version,
+    },
+    /// The alias never moved, or the version that it named before is deleted.
+    #[error("alias {alias} of task {} has no version to go back to: it never moved, or that version is gone", .key.task)]
+    NothingBefore {
+        /// The task.
+        key: TaskKey,
+        /// The alias.
+        alias: Alias,
+    },
     /// More aliases than a task may have.
     #[error("a task has at most {limit} aliases")]
     TooManyAliases {

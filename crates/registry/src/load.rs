@@ -10,7 +10,7 @@ use crate::digest::Digest;
 use crate::error::RegistryError;
 use crate::manifest::Manifest;
 use crate::objects::ObjectFolder;
-use crate::record::{HeadRecord, META_KEY, Record};
+use crate::record::{AliasRecord, HeadRecord, META_KEY, Record, TaskRecord};
 use crate::state::State;
 use crate::store::Records;
 use crate::weights::Tensors;
@@ -57,8 +57,12 @@ pub(crate) fn prove(records: &Records) -> Option<Proven> {
             Record::Meta(found) => meta = Some((found, generation)),
             Record::Head(key, version, record) => heads.push(HeadVersion { key, version, generation, record }),
             Record::Task(key, record) => {
-                let aliases = record.aliases.into_iter().collect();
-                let task = StoredTask { aliases, generation, last_version: record.last_version, ..Default::default() };
+                let TaskRecord { last_version, aliases, traffic } = record;
+                let mut task = StoredTask { generation, last_version, traffic, ..Default::default() };
+                for AliasRecord { alias, version, previous } in aliases {
+                    task.previous.extend(previous.map(|previous| (alias.clone(), previous)));
+                    task.aliases.insert(alias, version);
+                }
                 tasks.insert(key, task);
             }
             Record::History(_) => {}

@@ -52,6 +52,11 @@
 //! [about.metrics]
 //! f1 = 0.91
 //!
+//! # At most 16: inputs that show what the head is asked, with the fields that its kind takes of text, text_pair,
+//! # choices and tokens, at most 4,096 bytes each. `SuggestTasks` compares texts with them.
+//! [[about.samples]]
+//! text = "The soup was cold, but the waiter could not have been kinder."
+//!
 //! # Optional: where the training text lies among the encoder's pooled vectors, each divided by its length; see
 //! # `OodStatistics` of the engine, which makes it.
 //! [ood]

@@ -2,12 +2,16 @@
 
 use std::collections::BTreeSet;
 
+use engine::{Alias, Version};
+
 use crate::change::{Action, Change, Committed, HistoryEntry, Installed, StoredTask};
 use crate::digest::Digest;
 use crate::draft::Draft;
 use crate::error::RegistryError;
 use crate::objects::NewObject;
-use crate::record::{HeadRecord, META_KEY, MetaRecord, Record, TaskRecord, head_key, history_key, task_key};
+use crate::record::{
+    AliasRecord, HeadRecord, META_KEY, MetaRecord, Record, TaskRecord, head_key, history_key, task_key,
+};
 use crate::state::State;
 use crate::store::RecordBatch;
 
@@ -46,6 +50,14 @@ pub(crate) fn plan(state: &State, change: Change, unix_seconds: u64) -> Result<P
         Change::Describe { key, version, about, expected_generation } => {
             draft.check_generation(&key, expected_generation)?;
             draft.describe(&key, version, about)?;
+        }
+        Change::Rollback { key, alias, expected_generation } => {
+            draft.check_generation(&key, expected_generation)?;
+            draft.roll_back(&key, alias)?;
+        }
+        Change::SetTraffic { key, traffic, expected_generation } => {
+            draft.check_generation(&key, expected_generation)?;
+            draft.set_traffic(&key, traffic)?;
         }
         Change::DeleteVersion { key, version, with_aliases } => draft.delete(&key, version, with_aliases)?,
     }
@@ -88,8 +100,16 @@ fn put_history(state: &State, entry: HistoryEntry, batch: &mut RecordBatch) -> R
 }
 
 fn task_record(task: &StoredTask) -> TaskRecord {
-    let aliases = task.aliases.iter().map(|(alias, version)| (alias.clone(), *version)).collect();
-    TaskRecord { last_version: task.last_version, aliases }
+    let alias = |(alias, version): (&Alias, &Version)| AliasRecord {
+        alias: alias.clone(),
+        version: *version,
+        previous: task.previous.get(alias).copied(),
+    };
+    TaskRecord {
+        last_version: task.last_version,
+        aliases: task.aliases.iter().map(alias).collect(),
+        traffic: task.traffic,
+    }
 }
 
 fn head_record(installed: &Installed) -> HeadRecord {

@@ -5,8 +5,11 @@
 //!           'h' tenant 0 task 0 version(u64 BE)  one version of a task
 //!           't' tenant 0 task                    a task: aliases, highest version
 //!           'c' generation(u64 BE)               one change of the history
-//! value     "hwrc" | schema u8 | key length u32, key | generation u64 | payload length u32, payload | SHA-256 of all before
+//! value     "hwrc" | schema u8: 1, or 2 | key length u32, key | generation u64 | payload length u32, payload | SHA-256 of all before
 //! ```
+//! A record has schema 1 where that can say all of it, so that earlier programs can read a registry which uses nothing
+//! new; they refuse to open one that does. Schema 2 is that of tasks with an alias that has moved or with a traffic rule,
+//! whose payload goes on behind that of schema 1 (`task_record.rs`), and of the history's entries on rollbacks and rules.
 //! Numbers are little-endian except in keys, where big-endian keeps them sorted. A value has at most 4,096 bytes and a
 //! key at most 512: larger ones would leave the range in which the store below keeps its promises. Anything without a
 //! small bound (labels, prompts, numbers) is an object, and the record holds its digest.
@@ -17,6 +20,7 @@ use crate::change::{Action, HeadObjects, HistoryEntry};
 use crate::digest::Digest;
 use crate::error::RegistryError;
 use crate::fields::{FieldReader, FieldWriter};
+pub(crate) use crate::task_record::{AliasRecord, TaskRecord};
 
 /// The longest value, in bytes.
 pub(crate) const MAX_VALUE_BYTES: usize = 4096;
@@ -25,6 +29,7 @@ pub(crate) const MAX_KEY_BYTES: usize = 512;
 
 const MAGIC: &[u8; 4] = b"hwrc";
 const SCHEMA: u8 = 1;
+const SECOND_SCHEMA: u8 = 2;
 const CHECKSUM_BYTES: usize = 32;
 
 /// A version of a task.
@@ -37,13 +42,6 @@ pub(crate) struct HeadRecord {
     pub(crate) forced: bool,
 }
 
-/// A task.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct TaskRecord {
-    pub(crate) last_version: Option<Version>,
-    pub(crate) aliases: Vec<(Alias, Version)>,
-}
-
 /// What the registry as a whole must contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct MetaRecord {
@@ -52,7 +50,7 @@ pub(crate) struct MetaRecord {
 }
 
 /// A record taken out of its proof.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Record {
     Meta(MetaRecord),
     Head(TaskKey, Version, HeadRecord),
@@ -101,7 +99,7 @@ impl Record {
             Self::History(entry) => write_history(entry, &mut payload),
         }
         let mut value = FieldWriter(MAGIC.to_vec());
-        value.u8(SCHEMA);
+        value.u8(if self.needs_second_schema() { SECOND_SCHEMA } else { SCHEMA });
         value.bytes(key);
         value.u64(generation);
         value.bytes(&payload.0);
@@ -123,13 +121,33 @@ impl Record {
             return None;
         }
         let mut fields = FieldReader(body);
-        if &fields.array()? != MAGIC || fields.u8()? != SCHEMA || fields.bytes()? != key {
+        if &fields.array()? != MAGIC {
+            return None;
+        }
+        let schema = fields.u8()?;
+        if !matches!(schema, SCHEMA | SECOND_SCHEMA) || fields.bytes()? != key {
             return None;
         }
         let generation = fields.u64()?;
         let mut payload = FieldReader(fields.bytes()?);
-        let record = read_payload(key, &mut payload, generation)?;
+        let mut record = read_payload(key, &mut payload, generation)?;
+        if schema == SECOND_SCHEMA
+            && let Record::Task(_, task) = &mut record
+        {
+            task.read_on(&mut payload)?;
+        }
         (fields.is_at_end() && payload.is_at_end()).then_some((record, generation))
+    }
+}
+
+impl Record {
+    /// Whether it holds what schema 1 has no place for.
+    fn needs_second_schema(&self) -> bool {
+        match self {
+            Self::Meta(_) | Self::Head(..) => false,
+            Self::Task(_, task) => task.goes_on(),
+            Self::History(entry) => matches!(entry.action, Action::Rollback | Action::SetTraffic),
+        }
     }
 }
 
@@ -181,27 +199,6 @@ impl HeadRecord {
     }
 }
 
-impl TaskRecord {
-    fn write(&self, payload: &mut FieldWriter) {
-        payload.u64(version_number(self.last_version));
-        payload.u32(self.aliases.len() as u32);
-        for (alias, version) in &self.aliases {
-            payload.bytes(alias.as_str().as_bytes());
-            payload.u64(version.number());
-        }
-    }
-
-    fn read(payload: &mut FieldReader<'_>) -> Option<Self> {
-        let last_version = Version::new(payload.u64()?);
-        let count = payload.u32()?;
-        let mut aliases = Vec::new();
-        for _ in 0..count {
-            aliases.push((payload.text()?.parse().ok()?, Version::new(payload.u64()?)?));
-        }
-        Some(Self { last_version, aliases })
-    }
-}
-
 fn write_history(entry: &HistoryEntry, payload: &mut FieldWriter) {
     payload.u64(entry.unix_seconds);
     payload.u8(match entry.action {
@@ -210,6 +207,8 @@ fn write_history(entry: &HistoryEntry, payload: &mut FieldWriter) {
         Action::RemoveAlias => 3,
         Action::DeleteVersion => 4,
         Action::Describe => 5,
+        Action::Rollback => 6,
+        Action::SetTraffic => 7,
     });
     payload.bytes(entry.key.tenant.as_str().as_bytes());
     payload.bytes(entry.key.task.as_str().as_bytes());
@@ -229,6 +228,8 @@ fn read_history(payload: &mut FieldReader<'_>, generation: u64) -> Option<Histor
             3 => Action::RemoveAlias,
             4 => Action::DeleteVersion,
             5 => Action::Describe,
+            6 => Action::Rollback,
+            7 => Action::SetTraffic,
             _ => return None,
         },
         key: TaskKey { tenant: payload.text()?.parse().ok()?, task: payload.text()?.parse().ok()? },
@@ -243,18 +244,25 @@ fn read_history(payload: &mut FieldReader<'_>, generation: u64) -> Option<Histor
 }
 
 /// 0 stands for no version.
-fn version_number(version: Option<Version>) -> u64 {
+pub(crate) fn version_number(version: Option<Version>) -> u64 {
     version.map_or(0, Version::number)
 }
 
 #[cfg(test)]
 mod tests {
+    use engine::Traffic;
+
     use super::*;
     use crate::testing::key;
 
     fn task(aliases: usize) -> Record {
-        let aliases = (0..aliases).map(|number| (format!("{number:a>64}").parse().unwrap(), Version::FIRST)).collect();
-        Record::Task(key("a"), TaskRecord { last_version: Some(Version::FIRST), aliases })
+        let alias = |number| AliasRecord {
+            alias: format!("{number:a>64}").parse().unwrap(),
+            version: Version::FIRST,
+            previous: None,
+        };
+        let aliases = (0..aliases).map(alias).collect();
+        Record::Task(key("a"), TaskRecord { last_version: Some(Version::FIRST), aliases, traffic: Traffic::default() })
     }
 
     #[test]

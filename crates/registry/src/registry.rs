@@ -253,6 +253,10 @@ mod aliases;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod first_form;
+#[cfg(test)]
 mod objects;
+#[cfg(test)]
+mod traffic;
 #[cfg(test)]
 mod versions;

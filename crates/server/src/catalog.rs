@@ -8,18 +8,29 @@ use engine::{Alias, HeadKind, LiveTask, Selector, ServedHead, TenantName};
 use tonic::{Request, Response, Status};
 use wildmatch::WildMatch;
 
+use crate::finding::{Finder, known, search, similar, suggest};
 use crate::serving::Serving;
 use crate::{from_proto, status, to_proto};
 
-const DEFAULT_PAGE: usize = 100;
-const MAX_PAGE: usize = 1_000;
+/// Tasks on a page where the caller does not say, and at most.
+pub(crate) const PAGE: Bounds = Bounds { default: 100, most: 1_000 };
 /// A page ends before it grows beyond this; a client that keeps to the usual limit of 4 MiB can read every page.
-const MAX_PAGE_BYTES: usize = 1 << 20;
+pub(crate) const MAX_PAGE_BYTES: usize = 1 << 20;
 
 /// The service.
 #[derive(Debug, Clone)]
 pub(crate) struct Catalog {
     pub(crate) serving: Arc<Serving>,
+    pub(crate) finder: Arc<Finder>,
+}
+
+/// How many entries a reply may hold.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Where the caller does not say.
+    pub(crate) default: usize,
+    /// More is refused.
+    pub(crate) most: usize,
 }
 
 #[tonic::async_trait]
@@ -31,19 +42,8 @@ impl CatalogService for Catalog {
         self.serving.check_open()?;
         let request = request.into_inner();
         let filter = Filter::parse(request.selector.unwrap_or_default())?;
-        let page_size = match request.page_size as usize {
-            0 => DEFAULT_PAGE,
-            size if size > MAX_PAGE => {
-                return Err(status::invalid_field("page_size", &format!("{size}, the limit is {MAX_PAGE}")));
-            }
-            size => size,
-        };
-        let tasks = self.serving.engine().live().list(&TenantName::default_tenant());
-        let chosen: Vec<_> = tasks
-            .iter()
-            .filter_map(|task| Some((task, described(task)?)))
-            .filter(|(task, served)| filter.accepts(task, served))
-            .collect();
+        let page_size = PAGE.parse("page_size", request.page_size)?;
+        let chosen = filter.choose(&self.serving);
         let after = match request.page_token.strip_prefix(&filter.token_prefix()) {
             _ if request.page_token.is_empty() => "",
             Some(name) => name,
@@ -69,24 +69,70 @@ impl CatalogService for Catalog {
         let (served, task) = found.ok_or_else(|| status::not_found("no such task, version or alias"))?;
         Ok(Response::new(v1::GetTaskResponse { task: Some(to_proto::task(&task, &served)) }))
     }
+
+    async fn search_tasks(
+        &self,
+        request: Request<v1::SearchTasksRequest>,
+    ) -> Result<Response<v1::SearchTasksResponse>, Status> {
+        self.serving.check_open()?;
+        search(&self.serving, &self.finder, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn similar_tasks(
+        &self,
+        request: Request<v1::SimilarTasksRequest>,
+    ) -> Result<Response<v1::SimilarTasksResponse>, Status> {
+        self.serving.check_open()?;
+        similar(&self.serving, &self.finder, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn suggest_tasks(
+        &self,
+        request: Request<v1::SuggestTasksRequest>,
+    ) -> Result<Response<v1::SuggestTasksResponse>, Status> {
+        self.serving.check_open()?;
+        let deadline = from_proto::deadline(request.extensions());
+        suggest(&self.serving, &self.finder, request.into_inner(), deadline).await.map(Response::new)
+    }
+
+    async fn list_known_tasks(
+        &self,
+        request: Request<v1::ListKnownTasksRequest>,
+    ) -> Result<Response<v1::ListKnownTasksResponse>, Status> {
+        self.serving.check_open()?;
+        known(&self.serving, &self.finder, request.into_inner()).map(Response::new)
+    }
 }
 
-/// As many tasks as have room in `bytes`, and in any case one.
-fn first_that_fit(tasks: impl Iterator<Item = v1::Task>, bytes: usize) -> Vec<v1::Task> {
+impl Bounds {
+    /// What the caller asks for in `field`; 0 leaves it to us.
+    pub(crate) fn parse(self, field: &str, asked: u32) -> Result<usize, Status> {
+        match asked as usize {
+            0 => Ok(self.default),
+            asked if asked > self.most => {
+                Err(status::invalid_field(field, &format!("{asked}, the limit is {}", self.most)))
+            }
+            asked => Ok(asked),
+        }
+    }
+}
+
+/// As many messages as have room in `bytes`, and in any case one.
+pub(crate) fn first_that_fit<M: prost::Message>(messages: impl Iterator<Item = M>, bytes: usize) -> Vec<M> {
     let mut page = Vec::new();
     let mut used = 0;
-    for task in tasks {
-        used += api::encoded_bytes(&task);
+    for message in messages {
+        used += api::encoded_bytes(&message);
         if used > bytes && !page.is_empty() {
             break;
         }
-        page.push(task);
+        page.push(message);
     }
     page
 }
 
 /// The version a listing describes: the live one, or the newest where none is live.
-fn described(task: &LiveTask) -> Option<Arc<ServedHead>> {
+pub(crate) fn described(task: &LiveTask) -> Option<Arc<ServedHead>> {
     task.select(&Selector::Alias(Alias::live())).or_else(|| task.versions.values().last().cloned())
 }
 
@@ -110,6 +156,16 @@ impl Filter {
         })
     }
 
+    /// The tasks that meet all conditions, in order of their names, each with the version that describes it.
+    pub(crate) fn choose(&self, serving: &Serving) -> Vec<(Arc<LiveTask>, Arc<ServedHead>)> {
+        let tasks = serving.engine().live().list(&TenantName::default_tenant());
+        let described = tasks.into_iter().filter_map(|task| {
+            let served = described(&task)?;
+            Some((task, served))
+        });
+        described.filter(|(task, served)| self.accepts(task, served)).collect()
+    }
+
     /// Whether the task, described by `served`, meets all of them.
     pub(crate) fn accepts(&self, task: &LiveTask, served: &ServedHead) -> bool {
         let name = task.key.task.as_str();
@@ -130,9 +186,14 @@ impl Filter {
 
     /// What a page token of this selection begins with.
     fn token_prefix(&self) -> String {
-        let digest = registry::Digest::of(format!("{:?}", self.selector).as_bytes());
-        format!("{}:", digest.hex().get(..16).unwrap_or_default())
+        token_prefix(&self.selector)
     }
+}
+
+/// What a page token begins with that belongs to `asked` alone.
+pub(crate) fn token_prefix(asked: &impl std::fmt::Debug) -> String {
+    let digest = registry::Digest::of(format!("{asked:?}").as_bytes());
+    format!("{}:", digest.hex().get(..16).unwrap_or_default())
 }
 
 #[cfg(test)]

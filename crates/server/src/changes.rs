@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use engine::{Alias, Engine, LiveTask, ModelInfo, Reads, ServedHead, TaskKey};
+use engine::{Alias, Engine, LiveTask, LiveTraffic, ModelInfo, Reads, ServedHead, TaskKey};
 use registry::{Change, Committed, Digest, Installed, Registry, RegistryError, StoredTask};
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::Status;
@@ -141,9 +141,21 @@ impl Writer {
         let names_served = |(_, version): &(&Alias, &engine::Version)| versions.contains_key(version);
         let aliases =
             task.aliases.iter().filter(names_served).map(|(alias, version)| (alias.clone(), *version)).collect();
-        live.publish(LiveTask { key: key.clone(), versions, aliases, generation: task.generation });
+        let traffic = divided(task, live.find(key).as_deref());
+        live.publish(LiveTask { key: key.clone(), versions, aliases, traffic, generation: task.generation });
         misfits
     }
+}
+
+/// The task's rule as it is served: what was counted goes on where neither rule nor live version has changed.
+fn divided(task: &StoredTask, before: Option<&LiveTask>) -> Option<Arc<LiveTraffic>> {
+    if task.traffic.is_empty() {
+        return None;
+    }
+    let live = task.aliases.get(&Alias::live());
+    let unchanged = before.filter(|before| before.aliases.get(&Alias::live()) == live);
+    let counted = unchanged.and_then(|before| before.traffic.clone()).filter(|traffic| traffic.rule == task.traffic);
+    Some(counted.unwrap_or_else(|| Arc::new(LiveTraffic::new(task.traffic))))
 }
 
 fn misfit(installed: &Installed, encoder: Digest, info: &ModelInfo) -> Option<String> {

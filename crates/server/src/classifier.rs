@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::classify_stream::OfAll;
 use crate::serving::Serving;
 use crate::{classify_stream, classify_tasks, from_proto, rewards, status, to_proto, zero_shot};
 
@@ -26,7 +27,9 @@ impl ClassifierService for Classifier {
         let received = Instant::now();
         self.serving.check_open()?;
         let deadline = from_proto::deadline(request.extensions());
-        let (ask, wanted) = from_proto::classify(request.into_inner(), deadline)?;
+        let by_header = from_proto::asks_for_canary(request.metadata());
+        let (mut ask, wanted) = from_proto::classify(request.into_inner(), deadline)?;
+        ask.selector = from_proto::with_header(ask.selector, by_header);
         let answer = self.serving.engine().classify(ask).await.map_err(status::of_engine)?;
         Ok(Response::new(to_proto::classify(&answer, wanted, received)))
     }
@@ -37,7 +40,9 @@ impl ClassifierService for Classifier {
     ) -> Result<Response<Self::ClassifyStreamStream>, Status> {
         self.serving.check_open()?;
         let deadline = from_proto::deadline(request.extensions());
-        let responses = classify_stream::start(Arc::clone(&self.serving), request.into_inner(), deadline);
+        let by_header = from_proto::asks_for_canary(request.metadata());
+        let of_all = OfAll { deadline, by_header };
+        let responses = classify_stream::start(Arc::clone(&self.serving), request.into_inner(), of_all);
         Ok(Response::new(ReceiverStream::new(responses)))
     }
 

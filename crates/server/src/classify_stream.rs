@@ -19,18 +19,26 @@ const MAX_ID_BYTES: usize = 128;
 
 type Responses = mpsc::Sender<Result<v1::ClassifyStreamResponse, Status>>;
 
+/// What holds for every request of a stream.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OfAll {
+    pub(crate) deadline: Option<Instant>,
+    /// Whether the call asks for the canary by its header.
+    pub(crate) by_header: bool,
+}
+
 /// Reads `requests` on a task of its own and answers into the channel it returns. The work ends when the client has
 /// sent everything and got its answers, when it goes away, or when the server drains.
 pub(crate) fn start(
     serving: Arc<Serving>,
     requests: Streaming<v1::ClassifyStreamRequest>,
-    deadline: Option<Instant>,
+    of_all: OfAll,
 ) -> mpsc::Receiver<Result<v1::ClassifyStreamResponse, Status>> {
     let (responses, receiver) = mpsc::channel(MAX_IN_FLIGHT);
     tokio::spawn(async move {
         let gone = responses.clone();
         tokio::select! {
-            () = answer_all(serving, requests, deadline, responses) => {}
+            () = answer_all(serving, requests, of_all, responses) => {}
             () = gone.closed() => {}
         }
     });
@@ -40,7 +48,7 @@ pub(crate) fn start(
 async fn answer_all(
     serving: Arc<Serving>,
     mut requests: Streaming<v1::ClassifyStreamRequest>,
-    deadline: Option<Instant>,
+    of_all: OfAll,
     responses: Responses,
 ) {
     let mut in_flight = JoinSet::new();
@@ -57,7 +65,7 @@ async fn answer_all(
             Ok(Some(request)) => {
                 let (serving, responses) = (Arc::clone(&serving), responses.clone());
                 in_flight.spawn(async move {
-                    let response = answer_one(&serving, request, deadline).await;
+                    let response = answer_one(&serving, request, of_all).await;
                     // A client that has gone away reads no answer.
                     let _ = responses.send(Ok(response)).await;
                 });
@@ -75,7 +83,7 @@ async fn answer_all(
 async fn answer_one(
     serving: &Serving,
     request: v1::ClassifyStreamRequest,
-    deadline: Option<Instant>,
+    of_all: OfAll,
 ) -> v1::ClassifyStreamResponse {
     use v1::classify_stream_response::Outcome;
     let received = Instant::now();
@@ -87,7 +95,8 @@ async fn answer_one(
     }
     let request = v1::ClassifyRequest { task, version, inputs: input.into_iter().collect(), options };
     let answered = async {
-        let (ask, wanted) = from_proto::classify(request, deadline)?;
+        let (mut ask, wanted) = from_proto::classify(request, of_all.deadline)?;
+        ask.selector = from_proto::with_header(ask.selector, of_all.by_header);
         let answer = serving.engine().classify(ask).await;
         let answer = answer.map_err(|error| status::of_engine(from_proto::with_single_input(error)))?;
         Ok::<_, Status>(to_proto::classify(&answer, wanted, received))

@@ -2,9 +2,10 @@
 
 use api::v1;
 use engine::{
-    Aggregation, Ask, EmbedAsk, EngineError, HeadKind, Input, Mode, NameError, Reading, Selector, TaskKey, TaskName,
-    TenantName, Truncation, VectorKind,
+    Aggregation, Ask, Call, EmbedAsk, EngineError, HeadKind, Input, MAX_TRAFFIC_KEY_BYTES, Mode, NameError, Reading,
+    Selector, TaskKey, TaskName, TenantName, Truncation, VectorKind,
 };
+use tonic::metadata::MetadataMap;
 use tonic::{Extensions, Status};
 
 use crate::deadline::Deadline;
@@ -37,6 +38,34 @@ pub(crate) fn selector(version: &str) -> Result<Selector, Status> {
     version.parse().map_err(|error: NameError| of_name("version", &error))
 }
 
+/// The header by which a call asks for the canary.
+const CANARY_HEADER: &str = "headwater-canary";
+
+/// As [`selector`], but a call that names no version is left to the task's traffic rule.
+pub(crate) fn divided(key: &TaskKey, version: &str, traffic_key: &str) -> Result<Selector, Status> {
+    if traffic_key.len() > MAX_TRAFFIC_KEY_BYTES {
+        let reason = format!("{} bytes, the limit is {MAX_TRAFFIC_KEY_BYTES}", traffic_key.len());
+        return Err(invalid_field("options.traffic_key", &reason));
+    }
+    match version {
+        "" => Ok(Selector::Traffic(Call::new(&key.task, traffic_key, false))),
+        version => selector(version),
+    }
+}
+
+/// Whether a call carries the header `headwater-canary: 1`.
+pub(crate) fn asks_for_canary(metadata: &MetadataMap) -> bool {
+    metadata.get(CANARY_HEADER).is_some_and(|value| value == "1")
+}
+
+/// The selector of a call whose header says so.
+pub(crate) fn with_header(selector: Selector, by_header: bool) -> Selector {
+    match selector {
+        Selector::Traffic(call) => Selector::Traffic(call.with_header(by_header)),
+        Selector::Version(_) | Selector::Alias(_) => selector,
+    }
+}
+
 /// The caller's deadline, if it has one.
 pub(crate) fn deadline(extensions: &Extensions) -> Option<tokio::time::Instant> {
     extensions.get::<Deadline>().map(|deadline| deadline.0)
@@ -48,9 +77,11 @@ pub(crate) fn classify(
     deadline: Option<tokio::time::Instant>,
 ) -> Result<(Ask, Wanted), Status> {
     let Options { wanted, mode, reading } = options(request.options.as_ref(), deadline)?;
+    let traffic_key = request.options.map_or_else(String::new, |options| options.traffic_key);
+    let key = task_key("task", &request.task)?;
     let ask = Ask {
-        key: task_key("task", &request.task)?,
-        selector: selector(&request.version)?,
+        selector: divided(&key, &request.version, &traffic_key)?,
+        key,
         inputs: request.inputs.into_iter().map(input).collect(),
         mode,
         reading,
@@ -181,6 +212,7 @@ fn truncation(field: &str, number: i32) -> Result<Truncation, Status> {
     }
 }
 
-fn unknown_number(field: &str, number: i32) -> Status {
+/// An enum number that the contract does not have.
+pub(crate) fn unknown_number(field: &str, number: i32) -> Status {
     invalid_field(field, &format!("{number} is not a value of this enum"))
 }

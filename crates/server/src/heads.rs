@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::changes::Writer;
 use crate::serving::Serving;
-use crate::{download, evaluate, from_proto, install, status, to_proto, update_metadata, upload};
+use crate::{download, evaluate, from_proto, install, moving, status, to_proto, update_metadata, upload};
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -41,7 +41,11 @@ impl HeadService for Heads {
     ) -> Result<Response<v1::ListVersionsResponse>, Status> {
         self.serving.check_open()?;
         let key = from_proto::task_key("task", &request.get_ref().task)?;
-        let listed = self.serving.changes().run(move |writer| list_versions(writer, &key)).await?;
+        let listed = self.serving.changes().run(move |writer| Some((list_versions(writer, &key)?, key))).await?;
+        let listed = listed.map(|(mut listed, key)| {
+            listed.shadow_agreement = moving::agreement(&self.serving, &key);
+            listed
+        });
         listed.map(Response::new).ok_or_else(|| status::not_found("no such task, version or alias"))
     }
 
@@ -127,12 +131,17 @@ impl HeadService for Heads {
         Ok(Response::new(ReceiverStream::new(download::send(&installed, folder))))
     }
 
-    async fn rollback(&self, _: Request<v1::RollbackRequest>) -> Result<Response<v1::RollbackResponse>, Status> {
-        Err(status::unimplemented("Rollback"))
+    async fn rollback(&self, request: Request<v1::RollbackRequest>) -> Result<Response<v1::RollbackResponse>, Status> {
+        self.serving.check_open()?;
+        moving::roll_back(&self.serving, request.into_inner()).await.map(Response::new)
     }
 
-    async fn set_traffic(&self, _: Request<v1::SetTrafficRequest>) -> Result<Response<v1::SetTrafficResponse>, Status> {
-        Err(status::unimplemented("SetTraffic"))
+    async fn set_traffic(
+        &self,
+        request: Request<v1::SetTrafficRequest>,
+    ) -> Result<Response<v1::SetTrafficResponse>, Status> {
+        self.serving.check_open()?;
+        moving::set_traffic(&self.serving, request.into_inner()).await.map(Response::new)
     }
 
     async fn update_metadata(
@@ -161,19 +170,19 @@ impl HeadService for Heads {
     }
 }
 
-fn parse_alias(alias: &str) -> Result<Alias, Status> {
+pub(crate) fn parse_alias(alias: &str) -> Result<Alias, Status> {
     if alias.is_empty() {
         return Ok(Alias::live());
     }
     alias.parse().map_err(|error: NameError| status::of_name("alias", &error))
 }
 
-fn parse_version(number: u64) -> Result<Version, Status> {
+pub(crate) fn parse_version(number: u64) -> Result<Version, Status> {
     Version::new(number).ok_or_else(|| status::invalid_field("version", "a version is a whole number from 1 up"))
 }
 
 /// Why a stored version cannot be named by an alias, if it cannot.
-fn unfit(writer: &Writer, key: &TaskKey, version: Version) -> Option<String> {
+pub(crate) fn unfit(writer: &Writer, key: &TaskKey, version: Version) -> Option<String> {
     let task = writer.registry().task(key)?;
     if task.damaged.contains(&version) {
         return Some("the stored head is damaged".to_owned());
@@ -221,7 +230,8 @@ fn list_versions(writer: &Writer, key: &TaskKey) -> Option<v1::ListVersionsRespo
     Some(v1::ListVersionsResponse {
         versions,
         aliases: to_proto::aliases(task.aliases.iter()),
-        traffic: None,
+        traffic: moving::message(&task.traffic),
         generation: task.generation,
+        shadow_agreement: None,
     })
 }

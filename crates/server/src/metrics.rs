@@ -3,8 +3,11 @@
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use engine::Engine;
+use engine::{Engine, TenantName, TrafficCounts};
 use tonic::Code;
+
+/// Tasks whose names are labels of metrics.
+const MAX_DIVIDED_TASKS: usize = 100;
 
 /// Numbers that the engine does not count itself.
 #[derive(Debug, Default)]
@@ -91,6 +94,36 @@ impl Metrics {
             let code = Code::from_i32(code as i32);
             let _ = writeln!(text, "headwater_refusals_total{{code=\"{code:?}\"}} {}", now(count));
         }
+        divided_tasks(&mut text, engine);
         text
     }
+}
+
+/// What was counted under the traffic rules of tasks, of so many tasks at most.
+fn divided_tasks(text: &mut String, engine: &Engine) {
+    let tasks = engine.live().list(&TenantName::default_tenant());
+    let divided = tasks.iter().filter_map(|task| Some((&task.key.task, task.traffic.as_ref()?.counts())));
+    let divided: Vec<_> = divided.take(MAX_DIVIDED_TASKS).collect();
+    let mut family =
+        |name: &str, help: &str, label: &str, values: &dyn Fn(&TrafficCounts) -> Vec<(&'static str, u64)>| {
+            let _ = writeln!(text, "# HELP headwater_{name} {help}\n# TYPE headwater_{name} counter");
+            for (task, counts) in &divided {
+                for (value, count) in values(counts) {
+                    let _ = writeln!(text, "headwater_{name}{{task=\"{task}\",{label}=\"{value}\"}} {count}");
+                }
+            }
+        };
+    family("divided_calls_total", "Calls under a traffic rule.", "answered_by", &|counts| {
+        vec![("live", counts.live_calls), ("canary", counts.canary_calls)]
+    });
+    family("shadow_inputs_total", "Inputs that a shadow had to judge.", "outcome", &|counts| {
+        let differed = counts.judged.saturating_sub(counts.agreed + counts.numbers);
+        vec![
+            ("agreed", counts.agreed),
+            ("differed", differed),
+            ("number", counts.numbers),
+            ("skipped", counts.skipped),
+            ("failed", counts.failed),
+        ]
+    });
 }

@@ -14,6 +14,8 @@ pub(crate) fn of(error: RegistryError) -> Status {
         RegistryError::AlreadyExists { .. } => with_reason(Code::AlreadyExists, &message, "VERSION_TAKEN", []),
         RegistryError::CaseClash { .. } => invalid_field("task", &message),
         RegistryError::AliasInUse { .. } => failed_precondition("ALIAS_IN_USE", "version", &message),
+        RegistryError::TrafficInUse { .. } => failed_precondition("TRAFFIC_IN_USE", "version", &message),
+        RegistryError::NothingBefore { .. } => failed_precondition("NOTHING_BEFORE", "alias", &message),
         RegistryError::ReadOnly { .. } => {
             failed_precondition("REGISTRY_READ_ONLY", "registry", "the registry is read-only: see the server's log")
         }

@@ -23,11 +23,13 @@ use crate::catalog::Catalog;
 use crate::changes::{Changes, Writer};
 use crate::classifier::Classifier;
 use crate::edge::Edge;
+use crate::finding::Finder;
 use crate::heads::Heads;
 use crate::health::Health;
 use crate::listener;
 use crate::measured;
 use crate::metrics::Metrics;
+use crate::samples::keep_current;
 use crate::serving::{Phase, Serving};
 use crate::tenants::Tenants;
 
@@ -118,7 +120,8 @@ pub async fn serve(
     let serving = Arc::new(Serving::new(Arc::clone(&engine), changes.clone(), phases));
     let (reporter, health_service) = tonic_health::server::health_reporter();
     let health = Health::new(reporter).await;
-    let mut routes = routes(&serving, settings.max_message_bytes).add_service(health_service);
+    let finder = Arc::new(Finder::new());
+    let mut routes = routes(&serving, &finder, settings.max_message_bytes).add_service(health_service);
     if settings.reflection {
         routes = add_reflection(routes)?;
     }
@@ -147,6 +150,7 @@ pub async fn serve(
         tokio::select! {
             end = follow(worker_state, &health) => end,
             () = tell_of_failure(disk_failed.clone(), &health) => Ok(()),
+            () = keep_current(&engine, finder.samples()) => Ok(()),
         }
     };
     let life = tokio::select! {
@@ -212,9 +216,9 @@ async fn tell_of_failure(disk_failed: watch::Receiver<bool>, health: &Health) {
     std::future::pending().await
 }
 
-fn routes(serving: &Arc<Serving>, max_message_bytes: usize) -> Routes {
+fn routes(serving: &Arc<Serving>, finder: &Arc<Finder>, max_message_bytes: usize) -> Routes {
     let classifier = Classifier { serving: Arc::clone(serving) };
-    let catalog = Catalog { serving: Arc::clone(serving) };
+    let catalog = Catalog { serving: Arc::clone(serving), finder: Arc::clone(finder) };
     let heads = Heads { serving: Arc::clone(serving) };
     Routes::new(ClassifierServiceServer::new(classifier).max_decoding_message_size(max_message_bytes))
         .add_service(CatalogServiceServer::new(catalog).max_decoding_message_size(max_message_bytes))

@@ -125,10 +125,20 @@ pub(crate) fn task(live: &LiveTask, served: &ServedHead) -> v1::Task {
         head_digest: served.digest.clone(),
         encoder_digest: served.encoder_digest.clone(),
         generation: live.generation,
+        samples: about.samples.iter().map(sample).collect(),
         value_minimum: parts.trust.value_minimum,
         value_maximum: parts.trust.value_maximum,
         abstain_below: parts.trust.abstain_below,
         ood_unit: parts.trust.ood.as_ref().map(|_| OOD_UNIT.to_owned()).unwrap_or_default(),
+    }
+}
+
+fn sample(input: &Input) -> v1::Input {
+    v1::Input {
+        text: input.text.clone().unwrap_or_default(),
+        text_pair: input.text_pair.clone(),
+        choices: input.choices.clone(),
+        tokens: input.tokens.clone(),
     }
 }
 

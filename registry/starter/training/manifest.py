@@ -12,6 +12,11 @@ def quoted(text):
     return json.dumps(text, ensure_ascii=False)
 
 
+def value(content):
+    """A text or a list of texts."""
+    return quoted(content) if isinstance(content, str) else f"[{', '.join(map(quoted, content))}]"
+
+
 def number(value):
     return repr(round(float(value), 4))
 
@@ -60,6 +65,8 @@ def head_toml(task, about, figure, encoder, weights_sha256):
     if figure.get("baseline") is not None:
         metrics["baseline"] = figure["baseline"]
     lines += ["", "[about.metrics]", *(f"{name} = {number(value)}" for name, value in metrics.items())]
+    for sample in about.get("samples", []):
+        lines += ["", "[[about.samples]]", *(f"{field} = {value(content)}" for field, content in sample.items())]
     text = "\n".join(lines) + "\n"
     tomllib.loads(text)
     return text

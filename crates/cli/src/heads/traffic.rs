@@ -2,7 +2,7 @@
 
 use api::v1::{Canary, CanarySplit, SetTrafficRequest, Shadow, Traffic};
 use clap::{Args, ValueEnum};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::config::Format;
 use crate::error::CliError;
@@ -60,21 +60,70 @@ pub(crate) async fn run(arguments: Arguments, session: &mut Session) -> Result<O
     let reply = client.set_traffic(session.call(request)).await.map_err(|status| session.failed(status))?.into_inner();
     let traffic = reply.traffic.unwrap_or_default();
     match session.printer.format() {
-        Format::Json => session.printer.json(&json!({
-            "task": arguments.task,
-            "canary": traffic.canary.map(|canary| json!({"version": canary.version, "share": canary.share})),
-            "shadow": traffic.shadow.map(|shadow| json!({"version": shadow.version, "share": shadow.share})),
-            "generation": reply.generation,
-        }))?,
-        Format::Table => {
-            let canary = traffic
-                .canary
-                .map(|canary| format!("version {} answers {:.1} %", canary.version, canary.share * 100.0));
-            let shadow = traffic.shadow.map(|shadow| format!("version {} judges unseen", shadow.version));
-            let rules: Vec<String> = canary.into_iter().chain(shadow).collect();
-            let rules = if rules.is_empty() { "live answers all calls".to_owned() } else { rules.join(", ") };
-            session.printer.line(&format!("{}: {rules}", arguments.task))?;
+        Format::Json => {
+            let mut line = fields(&traffic);
+            line["task"] = json!(arguments.task);
+            line["generation"] = json!(reply.generation);
+            session.printer.json(&line)?;
         }
+        Format::Table => session.printer.line(&format!("{}: {}", arguments.task, in_words(&traffic)))?,
     }
     Ok(Outcome::Done)
+}
+
+/// A rule as JSON.
+pub(super) fn fields(traffic: &Traffic) -> Value {
+    let canary = traffic
+        .canary
+        .as_ref()
+        .map(|canary| json!({"version": canary.version, "share": canary.share, "split": split_name(canary.split())}));
+    let shadow = traffic.shadow.map(|shadow| json!({"version": shadow.version, "share": shadow.share}));
+    json!({"canary": canary, "shadow": shadow})
+}
+
+/// A rule for people.
+pub(super) fn in_words(traffic: &Traffic) -> String {
+    let percent = |share: f64| format!("{:.1} %", share * 100.0);
+    let canary = traffic.canary.map(|canary| {
+        let calls = match canary.split() {
+            CanarySplit::Header => "calls with the header headwater-canary: 1".to_owned(),
+            CanarySplit::Key => format!("{} of the keys", percent(canary.share)),
+            CanarySplit::Random | CanarySplit::Unspecified => format!("{} of the calls", percent(canary.share)),
+        };
+        format!("version {} answers {calls}", canary.version)
+    });
+    let shadow = traffic.shadow.map(|shadow| {
+        let calls =
+            shadow.share.map_or_else(|| "all calls".to_owned(), |share| format!("{} of the calls", percent(share)));
+        format!("version {} judges {calls} unseen", shadow.version)
+    });
+    let rules: Vec<String> = canary.into_iter().chain(shadow).collect();
+    if rules.is_empty() { "live answers all calls".to_owned() } else { rules.join(", ") }
+}
+
+fn split_name(split: CanarySplit) -> &'static str {
+    match split {
+        CanarySplit::Random | CanarySplit::Unspecified => "random",
+        CanarySplit::Key => "key",
+        CanarySplit::Header => "header",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_reads_as_a_sentence() {
+        let canary = |split: CanarySplit| Some(Canary { version: 2, share: 0.05, split: split.into() });
+        let shadow = Some(Shadow { version: 3, share: None });
+        assert_eq!(in_words(&Traffic::default()), "live answers all calls");
+        assert_eq!(
+            in_words(&Traffic { canary: canary(CanarySplit::Key), shadow }),
+            "version 2 answers 5.0 % of the keys, version 3 judges all calls unseen"
+        );
+        let by_header = Traffic { canary: canary(CanarySplit::Header), shadow: None };
+        assert!(in_words(&by_header).contains("headwater-canary: 1"));
+        assert_eq!(fields(&by_header)["canary"]["split"], "header");
+    }
 }

@@ -1,9 +1,10 @@
 //! `headwater heads versions`: every version of a task.
 
-use api::v1::{HeadVersion, ListVersionsRequest, VersionState};
+use api::v1::{HeadVersion, ListVersionsRequest, ShadowAgreement, VersionState};
 use clap::Args;
 use serde_json::json;
 
+use super::traffic;
 use crate::config::Format;
 use crate::error::CliError;
 use crate::output::{one_high, one_line, table_of_lines};
@@ -23,10 +24,19 @@ pub(crate) async fn run(arguments: Arguments, session: &mut Session) -> Result<O
     let aliases_of = |version: u64| -> Vec<&str> {
         reply.aliases.iter().filter(|alias| alias.version == version).map(|alias| alias.name.as_str()).collect()
     };
+    let traffic = reply.traffic.unwrap_or_default();
     match session.printer.format() {
         Format::Json => {
             for version in &reply.versions {
                 let mut line = fields(version);
+                let number = version.version;
+                let rule = traffic::fields(&traffic);
+                for part in ["canary", "shadow"].into_iter().filter(|part| rule[part]["version"] == number) {
+                    line[part] = rule[part].clone();
+                }
+                if let Some(agreement) = reply.shadow_agreement.as_ref().filter(|shadow| shadow.version == number) {
+                    line["agreement"] = agreement_fields(agreement);
+                }
                 line["aliases"] = json!(aliases_of(version.version));
                 line["generation"] = json!(reply.generation);
                 session.printer.json(&line)?;
@@ -50,10 +60,39 @@ pub(crate) async fn run(arguments: Arguments, session: &mut Session) -> Result<O
                 shown.add_row(one_high(row));
             }
             session.printer.table(&shown)?;
-            session.printer.line(&format!("\ngeneration {}", reply.generation))?;
+            session.printer.line(&format!("\n{}", traffic::in_words(&traffic)))?;
+            if let Some(agreement) = &reply.shadow_agreement {
+                session.printer.line(&agreement_in_words(agreement))?;
+            }
+            session.printer.line(&format!("generation {}", reply.generation))?;
         }
     }
     Ok(Outcome::Done)
+}
+
+fn agreement_fields(agreement: &ShadowAgreement) -> serde_json::Value {
+    json!({
+        "judged": agreement.judged,
+        "agreed": agreement.agreed,
+        "numbers": agreement.numbers,
+        "mean_absolute_difference": agreement.mean_absolute_difference,
+        "skipped": agreement.skipped,
+        "failed": agreement.failed,
+    })
+}
+
+fn agreement_in_words(agreement: &ShadowAgreement) -> String {
+    let compared = agreement.judged.saturating_sub(agreement.numbers);
+    let mut parts = vec![format!("the shadow agreed on {} of {compared} inputs", agreement.agreed)];
+    let apart =
+        agreement.mean_absolute_difference.map(|apart| format!("{apart:.4} apart in {} numbers", agreement.numbers));
+    parts.extend(apart);
+    for (count, what) in [(agreement.skipped, "not judged"), (agreement.failed, "failed")] {
+        if count > 0 {
+            parts.push(format!("{count} {what}"));
+        }
+    }
+    parts.join(", ")
 }
 
 fn state_name(state: VersionState) -> &'static str {

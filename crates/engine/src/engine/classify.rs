@@ -12,6 +12,7 @@ use crate::head::Head;
 use crate::live::ServedHead;
 use crate::prediction::{Prediction, predict};
 use crate::rows::{self, Sequence};
+use crate::shadow::Judged;
 use crate::tokens::Cut;
 
 /// The answer to one input.
@@ -62,8 +63,10 @@ impl Engine {
     /// [`EngineError`], for the first input that has no answer.
     pub async fn classify(&self, ask: Ask) -> Result<Answer, EngineError> {
         self.check_up()?;
-        let served = self.find(&ask.key, &ask.selector)?;
+        let task = self.live.find(&ask.key).ok_or(EngineError::NotFound)?;
+        let served = task.select(&ask.selector).ok_or(EngineError::NotFound)?;
         let mode = rows::mode(ask.mode, &served.head);
+        let judge = task.judge(&ask.selector, &served, mode);
         let cost = rows::check(&ask, &served.head, &self.limits)?;
         let question = Question {
             served: Arc::clone(&served),
@@ -72,15 +75,24 @@ impl Engine {
             strategy: Strategy::LongestFirst,
             cost,
             permit: self.admit(cost)?,
+            judge: judge.clone(),
+        };
+        let answered = move |head: &Head, input: Input, read: Read| {
+            let (answered, judged) = answered(head, input, read);
+            if let (Some(judge), Some(judged)) = (&judge, judged) {
+                judge.judge(head, &answered.input, &answered.prediction, judged);
+            }
+            answered
         };
         let (inputs, permit) = self.ask_head(question, ask.inputs, answered).await?;
         Ok(Answer { served, mode, inputs, permit })
     }
 }
 
-fn answered(head: &Head, input: Input, read: Read) -> Answered {
+/// The answer to an input, and what its judge reads of it.
+fn answered(head: &Head, input: Input, read: Read) -> (Answered, Option<Judged>) {
     let prediction = predict(head, &input, &read.sequences);
     let timing = read.timing();
     let (rows, tokens_used, ood_score) = (read.rows, read.tokens_used, read.ood_score);
-    Answered { input, prediction, rows, tokens_used, cuts: read.cuts, ood_score, timing }
+    (Answered { input, prediction, rows, tokens_used, cuts: read.cuts, ood_score, timing }, read.judged)
 }

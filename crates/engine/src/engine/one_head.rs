@@ -1,6 +1,7 @@
 //! What every question to one head has in common: sequences become rows, rows scores, and the scores of windows one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -8,6 +9,7 @@ use super::{Engine, Timing};
 use crate::admission::Permit;
 use crate::aggregation::combine;
 use crate::ask::{Aggregation, Mode, Reading, Truncation};
+use crate::batcher::Done;
 use crate::error::EngineError;
 use crate::fitting::{Fit, Strategy};
 use crate::head::Head;
@@ -16,6 +18,7 @@ use crate::model::{Reads, Row, Scores};
 use crate::ood;
 use crate::rows::{self, Cost, Sequence};
 use crate::scoring::{products, score};
+use crate::shadow::{Judge, Judged};
 use crate::tokens::{Cut, TokenizeRequest, Tokenizer, Tokens, Window};
 
 /// An input as its owner names and splits it.
@@ -41,6 +44,8 @@ pub(super) struct Question {
     /// What was admitted; windows are admitted beside it once they are known.
     pub(super) cost: Cost,
     pub(super) permit: Permit,
+    /// Who reads the same vectors unseen.
+    pub(super) judge: Option<Judge>,
 }
 
 /// What a head made of one input.
@@ -53,6 +58,8 @@ pub(super) struct Read {
     pub(super) cuts: Vec<(usize, Cut)>,
     /// As in [`super::Answered`].
     pub(super) ood_score: Option<f32>,
+    /// The judge's scores, as in `sequences`; `None` where nobody judges.
+    pub(super) judged: Option<Judged>,
     started: Instant,
     timing: Timing,
 }
@@ -72,7 +79,7 @@ impl Engine {
         inputs: Vec<T>,
         answer: impl Fn(&Head, T, Read) -> A + Send + 'static,
     ) -> Result<(Vec<A>, Permit), EngineError> {
-        let Question { served, mode, reading, strategy, cost, mut permit } = question;
+        let Question { served, mode, reading, strategy, cost, mut permit, judge } = question;
         let head = Arc::clone(&served.head);
         let most_rows = self.limits.max_in_flight_rows;
         let started = Instant::now();
@@ -103,38 +110,79 @@ impl Engine {
             Truncation::Windows(by) => by,
             Truncation::Cut | Truncation::Refuse => Aggregation::default(),
         };
-        let cost = all().map(|window| products(&head, window.tokens.len())).sum();
+        let heads = if judge.is_some() { 2 } else { 1 };
+        let cost = all().map(|window| heads * products(&head, window.tokens.len())).sum();
+        let scorer = Scorer { head, judge, mode, by };
         let answers = self.compute(cost, move || {
             let mut done = done.into_iter();
             let answer = |(input, sequences): (T, Vec<Vec<Window>>)| {
-                let started = Instant::now();
-                let timing = Timing { tokenize, ..Timing::default() };
-                let (sequences_read, cuts) = (Vec::with_capacity(sequences.len()), Vec::new());
-                let mut read =
-                    Read { sequences: sequences_read, rows: 0, tokens_used: 0, cuts, ood_score: None, started, timing };
-                let mut outputs = Vec::new();
-                for (place, windows) in sequences.into_iter().enumerate() {
-                    let cut = windows.first().and_then(|window| window.tokens.cut);
-                    read.cuts.extend(cut.map(|cut| (place, cut)));
-                    let scored = windows.into_iter().zip(done.by_ref()).map(|(window, done)| {
-                        read.rows += 1;
-                        read.tokens_used += window.tokens.len();
-                        read.timing.queue = read.timing.queue.max(done.queued);
-                        read.timing.encode = read.timing.encode.max(done.encoded);
-                        let scores = score(&head, &done.output)?;
-                        outputs.push(done.output);
-                        Ok((window, scores))
-                    });
-                    let scored = scored.collect::<Result<Vec<_>, EngineError>>()?;
-                    read.sequences.push(combine(scored, by, head.kind().reads_tokens()));
-                }
-                read.ood_score = ood::score_of_rows(&head, mode, outputs.iter());
-                Ok(answer(&head, input, read))
+                Ok(answer(&scorer.head, input, scorer.read(sequences, &mut done, tokenize)?))
             };
             inputs.into_iter().zip(windows).map(answer).collect()
         });
         Ok((answers.await?, permit))
     }
+}
+
+/// A head that reads what the encoder made of an input's rows, and perhaps a judge beside it.
+struct Scorer {
+    head: Arc<Head>,
+    judge: Option<Judge>,
+    mode: Mode,
+    by: Aggregation,
+}
+
+impl Scorer {
+    /// The input of these windows, one list a sequence; `done` goes on with their rows.
+    fn read(
+        &self,
+        sequences: Vec<Vec<Window>>,
+        done: &mut impl Iterator<Item = Done>,
+        tokenize: Duration,
+    ) -> Result<Read, EngineError> {
+        let reads_tokens = self.head.kind().reads_tokens();
+        let mut read = Read {
+            sequences: Vec::with_capacity(sequences.len()),
+            rows: 0,
+            tokens_used: 0,
+            cuts: Vec::new(),
+            ood_score: None,
+            judged: self.judge.as_ref().map(|_| Ok(Vec::new())),
+            started: Instant::now(),
+            timing: Timing { tokenize, ..Timing::default() },
+        };
+        let mut outputs = Vec::new();
+        for (place, windows) in sequences.into_iter().enumerate() {
+            let cut = windows.first().and_then(|window| window.tokens.cut);
+            read.cuts.extend(cut.map(|cut| (place, cut)));
+            let (mut scored, mut judged) = (Vec::with_capacity(windows.len()), Ok(Vec::new()));
+            for (window, done) in windows.into_iter().zip(&mut *done) {
+                read.rows += 1;
+                read.tokens_used += window.tokens.len();
+                read.timing.queue = read.timing.queue.max(done.queued);
+                read.timing.encode = read.timing.encode.max(done.encoded);
+                if let Some(scores) = self.judge.as_ref().and_then(|judge| judge.scores(&done.output)) {
+                    judged = judged.and_then(|judged: Vec<_>| with(judged, (window.clone(), scores?)));
+                }
+                scored.push((window, score(&self.head, &done.output)?));
+                outputs.push(done.output);
+            }
+            read.sequences.push(combine(scored, self.by, reads_tokens));
+            read.judged = read.judged.map(|all| {
+                all.and_then(|all| {
+                    let judged = judged?;
+                    if judged.is_empty() { Ok(all) } else { with(all, combine(judged, self.by, reads_tokens)) }
+                })
+            });
+        }
+        read.ood_score = ood::score_of_rows(&self.head, self.mode, outputs.iter());
+        Ok(read)
+    }
+}
+
+fn with<T>(mut list: Vec<T>, item: T) -> Result<Vec<T>, EngineError> {
+    list.push(item);
+    Ok(list)
 }
 
 /// A tokenizer and how it is to read.

@@ -121,6 +121,7 @@ impl Engine {
             strategy: Strategy::LongestFirst,
             cost,
             permit,
+            judge: None,
         };
         let (inputs, permit) = self.ask_head(question, inputs, rewarded).await?;
         Ok(RewardAnswer { served, mode, inputs, _permit: permit })

@@ -153,6 +153,7 @@ impl Engine {
             strategy: Strategy::OnlyFirst,
             cost,
             permit,
+            judge: None,
         };
         let multi_label = ask.multi_label;
         let (inputs, permit) =

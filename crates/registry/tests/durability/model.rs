@@ -13,6 +13,7 @@ pub(crate) fn fingerprint(registry: &Registry) -> String {
     let mut seen = format!("generation {}\n", registry.generation());
     for (key, task) in registry.tasks() {
         writeln!(seen, "{key:?} {:?} {:?} at {}", task.aliases, task.last_version, task.generation).unwrap();
+        writeln!(seen, "before {:?}, divided {:?}", task.previous, task.traffic).unwrap();
         for (version, installed) in &task.versions {
             let folder = registry.export_head(key, *version).unwrap();
             assert_eq!(Digest::of(&folder.head_toml), installed.digest, "a head is not what its digest names");

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use engine::{About, Alias, Head, HeadKind, HeadParts, TaskKey, TenantName, Version};
+use engine::{About, Alias, Head, HeadKind, HeadParts, Shadow, Share, TaskKey, TenantName, Traffic, Version};
 use registry::{Change, Digest, Install, OpenOptions, Registry, RegistryError};
 
 use crate::model;
@@ -40,12 +40,16 @@ pub(crate) fn run(words: &[&str]) {
     }
 }
 
-/// The changes of the fixed script: install five, alias, alias back, describe, delete.
+/// The changes of the fixed script: install five, alias, alias back, describe, roll back, a traffic rule, delete.
 pub(crate) fn changes() -> Vec<Change> {
     let mut changes: Vec<Change> = (0..5).map(|number| install(&format!("group/task{}", number % 3), number)).collect();
     changes.push(set_alias("group/task0", 1));
     changes.push(set_alias("group/task0", 2));
     changes.push(describe("group/task0", 2, "a new description"));
+    changes.push(Change::Rollback { key: key("group/task0"), alias: Alias::live(), expected_generation: None });
+    let shadow = Shadow { version: version(1), share: Share::new(0.5) };
+    let traffic = Traffic { canary: None, shadow: Some(shadow) };
+    changes.push(Change::SetTraffic { key: key("group/task1"), traffic, expected_generation: None });
     changes.push(Change::DeleteVersion { key: key("group/task1"), version: version(1), with_aliases: true });
     changes
 }

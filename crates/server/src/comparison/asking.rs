@@ -131,6 +131,7 @@ pub(crate) fn publish_head(engine: &Engine, task: &TaskName, head: &Arc<Head>, i
         key: key(task),
         versions: BTreeMap::from([(version, Arc::new(served))]),
         aliases: BTreeMap::from([(Alias::live(), version)]),
+        traffic: None,
         generation: 1,
     });
 }

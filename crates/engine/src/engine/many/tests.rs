@@ -65,6 +65,7 @@ fn publish(engine: &Engine, task: &str, kind: HeadKind, seed: usize) {
         key: key(task),
         versions: [(Version::FIRST, Arc::new(served))].into(),
         aliases: [(Alias::live(), Version::FIRST)].into(),
+        traffic: None,
         generation: 1,
     });
 }
