@@ -4,7 +4,7 @@
 
 Builds a random checkpoint in layout A, imports it with `headwater-server import`, serves it, asks
 every task through `headwater classify --input - --logits`, and holds each logit to 1e-4. Then
-compares tokens over the generated lines and, where HEADWATER_TEXTS names a folder of data sets
+loads exported heads in `transformers`, and compares tokens over the generated lines and, where HEADWATER_TEXTS names a folder of data sets
 (`train/*.jsonl`, `validation/*.jsonl`), over every text in it.
 """
 
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+import exports
 import full_tokenizer
 import layout_cases
 import programs
@@ -171,7 +172,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, default="base", help="geometry of the encoder")
     parser.add_argument("--keep", type=Path, help="build the checkpoint in this new folder and leave it there")
-    parser.add_argument("--skip", choices=["encoder", "tokenizer"], help="leave one half out")
+    parser.add_argument("--skip", choices=["encoder", "tokenizer", "exports"], help="leave one part out")
     options = parser.parse_args()
     reference.one_thread()
     programs.build()
@@ -181,6 +182,8 @@ def main():
             full_tokenizer.compare(folder / "tokenizers")
         if options.skip != "encoder":
             compare_logits(options.size, folder / "encoder")
+        if options.skip != "exports":
+            exports.compare(folder / "exports")
 
 
 if __name__ == "__main__":

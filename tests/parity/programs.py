@@ -60,6 +60,14 @@ def wait_until_ready(process, address):
     sys.exit(f"headwater-server was not ready within {READY_WITHIN_S} s")
 
 
+def client(address, *arguments):
+    """`headwater` with `arguments`, to its end."""
+    command = [program("headwater"), "--addr", address, *arguments]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"headwater {' '.join(map(str, arguments))} ended with {done.returncode}: {done.stderr or done.stdout}")
+
+
 def classify(address, task, cases, task_embedding):
     """One answer per case through `headwater classify --input - --logits`."""
     command = [program("headwater"), "--addr", address, "classify", task, "--input", "-", "--logits"]

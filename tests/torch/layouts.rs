@@ -129,7 +129,7 @@ fn largest_difference_in(folder: &str, source: &str, adapters: Option<&str>) -> 
             let row = |(tokens, ids): (&Tokens, &Vec<u32>)| {
                 assert_eq!(tokens.ids, *ids, "{folder}: ids of {case:?}");
                 let reads = Reads::of_kind(kind);
-                Row { tokens: Arc::new(tokens.clone()), task_embedding: task_embedding.clone(), reads }
+                Row { tokens: Arc::new(tokens.clone()), task_embedding: task_embedding.clone(), adapter: None, reads }
             };
             let rows: Vec<Row> = sequences.iter().zip(&case.ids).map(row).collect();
             let outputs = imported.encoder.forward(&rows).expect("the rows fit");
@@ -151,7 +151,7 @@ fn vectors_like_the_reference(folder: &str) {
         let tokens = imported.sequences(&case, None).remove(0);
         assert_eq!(tokens.ids, case.ids[0], "{folder}: ids of {case:?}");
         let reads = Reads { cls: true, ..Reads::default() };
-        let row = Row { tokens: Arc::new(tokens), task_embedding: None, reads };
+        let row = Row { tokens: Arc::new(tokens), task_embedding: None, adapter: None, reads };
         let output = imported.encoder.forward(&[row]).expect("the row fits").remove(0);
         let difference = largest_difference(&output.cls.unwrap_or_default(), &case.vector.unwrap_or_default());
         assert!(difference <= TOLERANCE, "{folder}: the vector is off by {difference:.1e}");

@@ -3,10 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
 mod accuracy;
+mod adapters;
 mod asking;
 mod catalogue;
 mod chance;
 mod evaluating;
+mod exports;
 mod fixtures;
 mod layouts;
 mod many_heads;

@@ -81,6 +81,7 @@ impl Golden {
             Row {
                 tokens: Arc::new(tokens),
                 task_embedding: embedding.map(|index| self.task_embeddings[index].clone().into()),
+                adapter: None,
                 reads: Reads::of_kind(kind),
             }
         };

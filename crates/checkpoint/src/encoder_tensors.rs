@@ -27,6 +27,11 @@ pub(crate) enum Role {
     Other,
 }
 
+/// Whether the tensor called `bundled` in a bundle is part of the pooler.
+pub(crate) fn is_of_pooler(bundled: &str) -> bool {
+    bundled.starts_with(POOLER)
+}
+
 /// What the tensor `name` is for in a checkpoint of `config`.
 ///
 /// # Errors
@@ -172,6 +177,16 @@ impl EncoderTensors {
             }
             None => Ok((Self { tensors, has_pooler }, others)),
         }
+    }
+
+    /// Every tensor's name in a bundle, and in the source.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.tensors.iter().map(|(bundled, source, _)| (bundled.as_str(), source.as_str()))
+    }
+
+    /// The name in the source of what is called `bundled` in a bundle.
+    pub(crate) fn source_of(&self, bundled: &str) -> Option<&str> {
+        self.sources().find(|(name, _)| *name == bundled).map(|(_, source)| source)
     }
 
     /// Copies every tensor to `file`, in its own element type (64-bit numbers become 32-bit).

@@ -177,6 +177,40 @@ pub enum CheckpointError {
         #[source]
         source: HeadError,
     },
+    /// The encoder of a fine-tuned model is built otherwise than the one its head shall read.
+    #[error("its encoder is built otherwise: config.json: {key} is {found}, the served encoder has {expected}")]
+    OtherConfig {
+        /// The first key that differs.
+        key: String,
+        /// Its value in the model.
+        found: String,
+        /// Its value in the bundle.
+        expected: String,
+    },
+    /// The tokenizer of a fine-tuned model gives other ids.
+    #[error("its tokenizer is another one: {0}")]
+    OtherTokenizer(String),
+    /// The encoder of a fine-tuned model was trained with its head.
+    #[error(
+        "its encoder was trained too: {differing} of {compared} tensors differ, most of all {tensor}, by {relative:.2e} of its size; {hint}"
+    )]
+    OtherEncoder {
+        /// Tensors that differ.
+        differing: usize,
+        /// Tensors compared.
+        compared: usize,
+        /// The one that differs most, by its name in a bundle.
+        tensor: String,
+        /// The length of its difference by its own.
+        relative: f64,
+        /// What can be done.
+        hint: &'static str,
+    },
+    /// The source is an adapter, and nobody asked for one.
+    #[error(
+        "the source is a LoRA adapter: --lora imports it, and rows of its head cost more and are shared with no other"
+    )]
+    IsAdapter,
     /// The bundle could not be written.
     #[error("cannot write the bundle")]
     Bundle(#[from] RegistryError),

@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 
 use engine::HeadKind;
+use registry::HEADWATER_KEY;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::encoder_config::EncoderConfig;
 use crate::error::CheckpointError;
-use crate::raw_head::{RawHead, read_linear};
+use crate::raw_head::{Answering, RawHead, read_linear};
 use crate::weights::Weights;
 
 const CLASSIFIER: &str = "classifier";
@@ -21,6 +22,7 @@ struct Keys {
     architectures: Option<Vec<String>>,
     problem_type: Option<String>,
     id2label: Option<BTreeMap<String, Value>>,
+    headwater: Option<Answering>,
 }
 
 /// Whether `name` belongs to the model's own classifier.
@@ -38,13 +40,28 @@ pub(crate) fn read(
     encoder: &EncoderConfig,
     has_pooler: bool,
 ) -> Result<RawHead, CheckpointError> {
-    let keys = Keys::deserialize(config).map_err(|error| CheckpointError::json("config.json", error))?;
     let mut head = read_linear(weights, CLASSIFIER, encoder.hidden)?;
+    describe(&mut head, config, has_pooler)?;
+    Ok(head)
+}
+
+/// Sets the kind and the labels of `head` as `config.json` has them.
+///
+/// # Errors
+/// If it names an architecture whose heads are not served.
+pub(crate) fn describe(head: &mut RawHead, config: &Value, has_pooler: bool) -> Result<(), CheckpointError> {
+    let keys = Keys::deserialize(config).map_err(|error| CheckpointError::json("config.json", error))?;
     let outputs = head.bias.len();
     let architecture = keys.architectures.as_deref().and_then(<[String]>::first).map(String::as_str);
     head.said = Some(kind(architecture, keys.problem_type.as_deref(), outputs, has_pooler)?);
     head.labels = labels(keys.id2label.unwrap_or_default(), outputs);
-    Ok(head)
+    if let Some(answering) = keys.headwater {
+        let named = answering.kind.as_deref().map(str::parse::<HeadKind>).transpose();
+        let named = named.map_err(|error| CheckpointError::json("config.json", format!("headwater.{error}")))?;
+        head.said = named.map(|kind| (kind, HEADWATER_KEY)).or(head.said);
+        head.answering = answering;
+    }
+    Ok(())
 }
 
 fn kind(

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use engine::HeadKind;
+use engine::{Adapter, HeadKind};
+
+use serde::Deserialize;
 
 use crate::error::CheckpointError;
 use crate::weights::Weights;
@@ -18,12 +20,26 @@ pub(crate) struct RawHead {
     pub(crate) bias: Arc<[f32]>,
     /// `[embedding]`.
     pub(crate) task_embedding: Option<Arc<[f32]>>,
+    /// What its training changed of the encoder.
+    pub(crate) adapter: Option<Arc<Adapter>>,
+    /// What an export of ours says of the way from scores to an answer.
+    pub(crate) answering: Answering,
     /// Names of the outputs where the files have them; their number is not checked.
     pub(crate) labels: Vec<String>,
     /// What the files themselves say about the kind, and which part of them says it.
     pub(crate) said: Option<(HeadKind, &'static str)>,
     /// What the reader of the files wants a person to know.
     pub(crate) notes: Vec<String>,
+}
+
+/// How scores become an answer, where that is not the kind's own way.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+pub(crate) struct Answering {
+    pub(crate) kind: Option<String>,
+    pub(crate) prompt: Option<String>,
+    pub(crate) temperature: Option<f32>,
+    #[serde(default)]
+    pub(crate) thresholds: Vec<f32>,
 }
 
 /// The linear layer `module` of `weights`, its weight turned to `[outputs, hidden]`.

@@ -52,16 +52,21 @@ pub(crate) fn settle(raw: RawHead, kinds: &Kinds, model: &ModelFacts<'_>) -> Res
         weight,
         notes: notes.clone(),
     };
-    let parts = HeadParts {
+    let mut parts = HeadParts {
         labels,
         weight: Arc::clone(&raw.weight),
         bias: Arc::clone(&raw.bias),
         task_embedding: raw.task_embedding.clone(),
+        adapter: raw.adapter.clone(),
         task_embedding_by_default: raw.task_embedding.is_some(),
-        prompt: decision.prompt.clone(),
+        prompt: raw.answering.prompt.clone().or(decision.prompt.clone()),
+        temperature: raw.answering.temperature,
         about: About { source: model.origin.to_owned(), licence: model.licence.to_owned(), ..About::default() },
         ..HeadParts::default()
     };
+    if decision.kind == HeadKind::MultiLabel {
+        parts.thresholds = raw.answering.thresholds;
+    }
     let head = Head::new(decision.kind, model.hidden, parts)
         .map_err(|source| CheckpointError::BadHead { task: task.to_string(), source })?;
     Ok((row(&head.parts().labels), head))

@@ -45,6 +45,35 @@ pub(crate) fn read(folder: &SourceFolder) -> Result<TokenizerFiles, CheckpointEr
     Ok(TokenizerFiles { tokenizer, settings, ids })
 }
 
+/// Says where two `tokenizer.json` give other ids for the same pieces; nothing where they do not.
+pub(crate) fn difference(own: &[u8], found: &[u8]) -> Result<Option<String>, CheckpointError> {
+    let parse = |bytes| -> Result<Value, CheckpointError> {
+        serde_json::from_slice(bytes).map_err(|error| CheckpointError::json(FILE, error))
+    };
+    let (own, found) = (parse(own)?, parse(found)?);
+    let kind = |tokenizer: &Value| tokenizer.pointer("/model/type").cloned();
+    if kind(&own).is_some() && kind(&found).is_some() && kind(&own) != kind(&found) {
+        return Ok(Some("its model is of another type".to_owned()));
+    }
+    if own.pointer("/model/vocab") != found.pointer("/model/vocab") {
+        return Ok(Some("its vocabulary differs".to_owned()));
+    }
+    let added = |tokenizer: &Value| -> Vec<(Option<u64>, Option<String>)> {
+        let tokens = tokenizer.get("added_tokens").and_then(Value::as_array).into_iter().flatten();
+        let id = |token: &Value| token.get("id").and_then(Value::as_u64);
+        let content = |token: &Value| token.get("content").and_then(Value::as_str).map(str::to_owned);
+        let mut tokens: Vec<_> = tokens.map(|token| (id(token), content(token))).collect();
+        tokens.sort();
+        tokens
+    };
+    Ok((added(&own) != added(&found)).then(|| "its added tokens differ".to_owned()))
+}
+
+/// The bytes of `tokenizer.json` in `folder`, where there is one.
+pub(crate) fn bytes(folder: &SourceFolder) -> Result<Option<Vec<u8>>, CheckpointError> {
+    folder.bytes(FILE, MAX_TOKENIZER_BYTES)
+}
+
 /// One more than the largest id that the tokenizer can give.
 fn ids(tokenizer: &Value) -> Option<usize> {
     let vocabulary = tokenizer.get("model")?.get("vocab")?;

@@ -78,9 +78,7 @@ impl Weights {
             TensorFile::open(name, convert(name, file, conversion)?)
         };
         if read_from == SAFETENSORS || read_from == PICKLE {
-            let file = open(read_from)?;
-            let places = file.entries().iter().map(|entry| (entry.name.clone(), 0)).collect();
-            return Ok(Self { files: vec![file], places, read_from });
+            return Ok(Self::of_one_file(open(read_from)?, read_from));
         }
         let index = folder.required_bytes(read_from, MAX_INDEX_BYTES, None)?;
         let index = Index::parse(read_from, &index)?;
@@ -105,6 +103,12 @@ impl Weights {
             Some(name) => Err(CheckpointError::MissingTensor { name }),
             None => Ok(Self { files, places, read_from }),
         }
+    }
+
+    /// The tensors of one open file.
+    pub(crate) fn of_one_file(file: TensorFile, read_from: &'static str) -> Self {
+        let places = file.entries().iter().map(|entry| (entry.name.clone(), 0)).collect();
+        Self { files: vec![file], places, read_from }
     }
 
     /// Every tensor's name, sorted.

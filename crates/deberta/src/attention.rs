@@ -1,5 +1,6 @@
 //! Disentangled self-attention: content to content, content to position, position to content.
 
+use engine::{Adapter, Site};
 use tch::{TchError, Tensor};
 
 use crate::error::LoadError;
@@ -7,7 +8,10 @@ use crate::layout::Layout;
 use crate::linear::Linear;
 use crate::loading::Loading;
 use crate::packing::{Group, Packing};
+use crate::placed_adapter::{LayerAdditions, projected_addition};
+use crate::precision::Placement;
 use crate::relative_position::{Diagonals, PositionTables, Shape};
+use crate::tensors::unsigned;
 
 /// The fused attention of GPUs takes heads whose size is a multiple of this, in every element type.
 const ALIGNED_HEAD: i64 = 8;
@@ -18,22 +22,29 @@ pub(crate) struct Attention {
     /// Queries, keys and values in one product, `[3 * hidden, hidden]`; the queries carry the score's scale.
     queries_keys_values: Linear,
     positions: Option<PositionTables>,
+    /// Whether the position terms come out of the projections of the content.
+    shares_projections: bool,
+    /// In the queries.
+    scale: f64,
     heads: i64,
     head_size: i64,
+    /// The layer's number, from 0.
+    layer: usize,
+    placement: Placement,
 }
 
 impl Attention {
     /// Loads layer `layer`'s attention. `relative_rows` are the (normalised) relative embeddings, `[2 * span, hidden]`.
     pub(crate) fn load(
         loading: &mut Loading<'_>,
-        layer: &str,
+        layer: i64,
         relative_rows: Option<&Tensor>,
         diagonals: Option<&Diagonals>,
     ) -> Result<Self, LoadError> {
         let (config, placement) = (loading.config, loading.placement);
         let (hidden, heads, head_size) = (config.hidden, config.heads, config.head_size);
         let scale = 1.0 / config.score_scale();
-        let name = |projection: &str| format!("{layer}.attention.self.{projection}");
+        let name = |projection: &str| format!("encoder.layer.{layer}.attention.self.{projection}");
         let scaled = |(weight, bias): (Tensor, Tensor)| -> Result<(Tensor, Tensor), TchError> {
             Ok((weight.f_mul_scalar(scale)?, bias.f_mul_scalar(scale)?))
         };
@@ -69,7 +80,54 @@ impl Attention {
         let weight = Tensor::f_cat(&[&query.0, &key.0, &value.0], 0)?;
         let bias = Tensor::f_cat(&[&query.1, &key.1, &value.1], 0)?;
         let queries_keys_values = Linear::new(&weight, Some(&bias), placement)?;
-        Ok(Self { queries_keys_values, positions, heads, head_size })
+        Ok(Self {
+            queries_keys_values,
+            positions,
+            shares_projections: config.relative.is_some_and(|relative| relative.shared),
+            scale,
+            heads,
+            head_size,
+            layer: unsigned(layer),
+            placement,
+        })
+    }
+
+    /// What `adapter` changes of this layer, its feed-forward pair included. `relative_rows` as in [`Attention::load`].
+    pub(crate) fn additions(
+        &self,
+        adapter: &Adapter,
+        relative_rows: Option<&Tensor>,
+        diagonals: Option<&Diagonals>,
+    ) -> Result<LayerAdditions, TchError> {
+        let mut additions = LayerAdditions::new(adapter, self.layer, self.scale, self.placement)?;
+        if let (Some(positions), Some(rows), Some(diagonals), true) =
+            (&self.positions, relative_rows, diagonals, self.shares_projections)
+        {
+            let (query, key) = (adapter.part(self.layer, Site::Query), adapter.part(self.layer, Site::Key));
+            let by_head = |added: Option<Tensor>| -> Result<Option<Tensor>, TchError> {
+                let Some(added) = added else { return Ok(None) };
+                added.f_view([-1, self.heads, self.head_size])?.f_permute([1, 2, 0]).map(Some)
+            };
+            let keys = by_head(projected_addition(key, rows, 1.0)?)?;
+            let queries = by_head(projected_addition(query, rows, self.scale)?)?;
+            additions.positions = positions.plus(keys, queries, diagonals)?;
+        }
+        Ok(additions)
+    }
+
+    /// The position tables of `group`: the layer's, or those of the group's adapter.
+    fn positions_of<'a>(&'a self, group: Group, layout: &'a Layout) -> Option<&'a PositionTables> {
+        let own = layout.additions_of(group, self.layer).and_then(|own| own.positions.as_ref());
+        own.or(self.positions.as_ref())
+    }
+
+    /// Queries, keys and values of every token, side by side: `[tokens, 3 * hidden]`.
+    fn project(&self, input: &Tensor, layout: &Layout) -> Result<Tensor, TchError> {
+        let projected = self.queries_keys_values.forward(input)?;
+        for (group, additions) in layout.adapted(self.layer, Some) {
+            additions.add_projections(&group.of(input)?, &group.of(&projected)?)?;
+        }
+        Ok(projected)
     }
 
     /// Makes the position tables serve other `diagonals`.
@@ -79,14 +137,14 @@ impl Attention {
 
     /// Every token's mixed values: `[tokens, hidden]` to `[tokens, hidden]`; spare rows hold anything.
     pub(crate) fn forward(&self, input: &Tensor, layout: &Layout) -> Result<Tensor, TchError> {
-        let projected = self.queries_keys_values.forward(input)?; // [tokens, 3 * hidden]
+        let projected = self.project(input, layout)?;
         let mixed = layout.groups.iter().map(|group| self.mix(&projected, *group, layout));
         Packing::join(mixed.collect::<Result<_, _>>()?, input)
     }
 
     /// The mixed values of every row's first token only: `[tokens, hidden]` to `[rows, hidden]`.
     pub(crate) fn forward_first(&self, input: &Tensor, layout: &Layout) -> Result<Tensor, TchError> {
-        let projected = self.queries_keys_values.forward(input)?; // [tokens, 3 * hidden]
+        let projected = self.project(input, layout)?;
         let mixed = layout.groups.iter().map(|group| self.mix_first(&projected, *group, layout));
         let mixed: Vec<Tensor> = mixed.collect::<Result<_, _>>()?;
         Tensor::f_cat(&mixed, 0)
@@ -94,7 +152,7 @@ impl Attention {
 
     fn mix(&self, projected: &Tensor, group: Group, layout: &Layout) -> Result<Tensor, TchError> {
         let [queries, keys, values] = self.by_row(&group.of(projected)?, group)?;
-        let scores = match &self.positions {
+        let scores = match self.positions_of(group, layout) {
             Some(positions) => {
                 let (queries, keys) = (queries.f_transpose(0, 1)?, keys.f_transpose(0, 1)?);
                 positions.scores(&queries, &keys, self.shape(group, layout))?
@@ -108,7 +166,7 @@ impl Attention {
     fn mix_first(&self, projected: &Tensor, group: Group, layout: &Layout) -> Result<Tensor, TchError> {
         let [queries, keys, values] = self.by_row(&group.of(projected)?, group)?;
         let queries = queries.f_narrow(2, 0, 1)?; // [rows, heads, 1, head_size]
-        let scores = match &self.positions {
+        let scores = match self.positions_of(group, layout) {
             Some(positions) => positions.first_scores(&queries, &keys, self.shape(group, layout))?,
             None => None,
         };

@@ -1,7 +1,11 @@
 //! The stack of layers over one set of relative embeddings, and how batches are laid out for it.
 
+use std::sync::Arc;
+
+use engine::Adapter;
 use tch::{TchError, Tensor};
 
+use crate::adapters::{BatchAdapters, ReadyAdapters};
 use crate::config::Config;
 use crate::convolution::ConvolutionLayer;
 use crate::error::LoadError;
@@ -10,6 +14,8 @@ use crate::layer::Layer;
 use crate::layout::Layout;
 use crate::loading::Loading;
 use crate::packing::{Granularity, Packing};
+use crate::placed_adapter::{LayerAdditions, PlacedAdapter};
+use crate::pooler::Pooler;
 use crate::precision::Placement;
 use crate::relative_position::Diagonals;
 use crate::weights::Weights;
@@ -19,6 +25,9 @@ use crate::weights::Weights;
 pub(crate) struct Encoder {
     stack: Stack,
     diagonals: Option<Diagonals>,
+    /// `[2 * span, hidden]`, normalised, in fp32 on the processor: what adapters' position tables are made of.
+    relative_rows: Option<Tensor>,
+    ready: ReadyAdapters<PlacedAdapter>,
     graphs: Option<Graphs>,
     pub(crate) granularity: Granularity,
     config: Config,
@@ -60,6 +69,8 @@ impl Encoder {
         Ok(Self {
             stack: Stack { layers, convolution },
             diagonals,
+            relative_rows,
+            ready: ReadyAdapters::default(),
             graphs: Graphs::open(placement.device),
             granularity: Granularity::of(placement.device),
             config: config.clone(),
@@ -67,20 +78,50 @@ impl Encoder {
         })
     }
 
-    /// Lays out rows of `lengths` tokens as this encoder is served best.
-    pub(crate) fn pack(&self, lengths: &[usize]) -> Packing {
-        let bucket = self.graphs.as_ref().and_then(|_| Bucket::holding(lengths));
-        match bucket {
+    /// Lays out rows of `lengths` tokens as this encoder is served best. A recording knows no adapters.
+    pub(crate) fn pack(&self, lengths: &[usize], adapters: &BatchAdapters) -> Packing {
+        let recorded = self.graphs.as_ref().filter(|_| adapters.is_empty());
+        match recorded.and_then(|_| Bucket::holding(lengths)) {
             Some(bucket) => Packing::in_bucket(lengths, bucket),
-            None => Packing::new(lengths, usize::try_from(self.config.heads).unwrap_or(1), self.granularity),
+            None => {
+                let heads = usize::try_from(self.config.heads).unwrap_or(1);
+                Packing::new(lengths, &adapters.of_row, heads, self.granularity)
+            }
         }
     }
 
+    /// `adapters` as tensors, for rows of up to `longest` tokens; `pooler` is the encoder's.
+    pub(crate) fn place(
+        &mut self,
+        adapters: &[Arc<Adapter>],
+        longest: i64,
+        pooler: Option<&Pooler>,
+    ) -> Result<Vec<Arc<PlacedAdapter>>, TchError> {
+        self.reach(longest)?;
+        let Self { stack, diagonals, relative_rows, ready, placement, .. } = self;
+        let place = |adapter: &Adapter| {
+            let layer = |layer: &Layer| layer.additions(adapter, relative_rows.as_ref(), diagonals.as_ref());
+            let layers: Vec<_> = stack.layers.iter().map(layer).collect::<Result<_, _>>()?;
+            let own = pooler.zip(adapter.pooler());
+            let pooler = own.map(|(pooler, own)| pooler.replaced(own, *placement)).transpose()?;
+            let of_pooler = adapter.pooler().map_or(0, |own| size_of_val(&*own.weight));
+            let bytes = layers.iter().map(LayerAdditions::bytes).sum::<usize>() + of_pooler;
+            Ok::<_, TchError>((PlacedAdapter { layers, pooler }, bytes))
+        };
+        adapters.iter().map(|adapter| ready.get(adapter, || place(adapter))).collect()
+    }
+
     /// Runs the layers over `input`, `[tokens, hidden]`. Where only first tokens are read, the last layer computes
-    /// nothing else.
-    pub(crate) fn forward(&mut self, input: &Tensor, packing: &Packing, every: bool) -> Result<Hidden, TchError> {
+    /// nothing else. `adapters` are those that the packing's groups name.
+    pub(crate) fn forward(
+        &mut self,
+        input: &Tensor,
+        packing: &Packing,
+        every: bool,
+        adapters: &[Arc<PlacedAdapter>],
+    ) -> Result<Hidden, TchError> {
         let reach = self.reach(packing.longest())?;
-        let layout = Layout::new(packing, self.placement, reach)?;
+        let layout = Layout::new(packing, self.placement, reach, adapters.to_vec())?;
         let stack = &self.stack;
         match (&mut self.graphs, packing.bucket) {
             (Some(graphs), Some(bucket)) => {
@@ -100,6 +141,7 @@ impl Encoder {
         for layer in &mut self.stack.layers {
             layer.extend(&wider)?;
         }
+        self.ready.clear();
         let reach = wider.reach;
         self.diagonals = Some(wider);
         Ok(reach)

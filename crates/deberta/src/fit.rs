@@ -2,8 +2,18 @@
 
 use engine::{ModelInfo, Row};
 
+/// What a row must fit beside what the model says of itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sizes {
+    pub(crate) token_types: usize,
+    pub(crate) layers: usize,
+    /// Width inside the feed-forward pair.
+    pub(crate) inner: usize,
+}
+
 /// Says what about `row` does not fit.
-pub(crate) fn check_fit(row: &Row, info: &ModelInfo, token_types: usize) -> Result<(), String> {
+pub(crate) fn check_fit(row: &Row, info: &ModelInfo, sizes: Sizes) -> Result<(), String> {
+    let token_types = sizes.token_types;
     let length = row.tokens.len();
     if length == 0 {
         return Err("it has no tokens".to_owned());
@@ -27,6 +37,18 @@ pub(crate) fn check_fit(row: &Row, info: &ModelInfo, token_types: usize) -> Resu
         }
         if embedding.iter().any(|number| !number.is_finite()) {
             return Err("its task embedding holds a number that is not finite".to_owned());
+        }
+    }
+    if let Some(adapter) = &row.adapter {
+        if adapter.hidden() != info.hidden {
+            return Err(format!("its adapter is for a width of {}, not {}", adapter.hidden(), info.hidden));
+        }
+        if adapter.layers() > sizes.layers {
+            let layers = sizes.layers;
+            return Err(format!("its adapter changes layer {}, the encoder has {layers}", adapter.layers() - 1));
+        }
+        if let Some(inner) = adapter.inner().filter(|inner| *inner != sizes.inner) {
+            return Err(format!("its adapter's feed-forward layers are {inner} wide inside, not {}", sizes.inner));
         }
     }
     if row.reads.pooled && !info.has_pooler {

@@ -1,8 +1,11 @@
 //! What the layers need to know of a batch, on the device.
 
+use std::sync::Arc;
+
 use tch::{Kind, TchError, Tensor};
 
 use crate::packing::{Group, Packing};
+use crate::placed_adapter::{Addition, LayerAdditions, PlacedAdapter};
 use crate::precision::Placement;
 
 /// Where rows lie and what of them is padding.
@@ -16,16 +19,32 @@ pub(crate) struct Layout {
     pub(crate) reach: i64,
     /// `[tokens]`, 0 for tokens and minus infinity for padding; absent where no row is padded.
     pub(crate) padding: Option<Tensor>,
+    /// The adapters that groups name.
+    pub(crate) adapters: Vec<Arc<PlacedAdapter>>,
+}
+
+/// What a tensor of a batch has a row for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// Every token.
+    Tokens,
+    /// Every row's first token.
+    Rows,
 }
 
 impl Layout {
-    pub(crate) fn new(packing: &Packing, placement: Placement, reach: i64) -> Result<Self, TchError> {
+    pub(crate) fn new(
+        packing: &Packing,
+        placement: Placement,
+        reach: i64,
+        adapters: Vec<Arc<PlacedAdapter>>,
+    ) -> Result<Self, TchError> {
         let padding = match packing.padding() {
             Some(padding) => Some(placement.copy_of(&padding)?.f_to_kind(placement.kind)?),
             None => None,
         };
         let first_tokens = placement.copy_of(&packing.first_tokens)?;
-        Ok(Self { groups: packing.groups.clone(), first_tokens, reach, padding })
+        Ok(Self { groups: packing.groups.clone(), first_tokens, reach, padding, adapters })
     }
 
     /// What attention adds to the scores of a group's keys, `[rows, 1, 1, length]`, where any of its rows is padded.
@@ -34,6 +53,37 @@ impl Layout {
             Some(padding) if group.is_padded => group.of(padding)?.f_view([group.rows, 1, 1, group.length]).map(Some),
             _ => Ok(None),
         }
+    }
+
+    /// What the adapter of `group` changes of layer `layer`.
+    pub(crate) fn additions_of(&self, group: Group, layer: usize) -> Option<&LayerAdditions> {
+        self.adapters.get(group.adapter?)?.layers.get(layer)
+    }
+
+    /// The groups whose adapter changes what `part` picks of layer `layer`.
+    pub(crate) fn adapted<'a, T>(
+        &'a self,
+        layer: usize,
+        part: impl Fn(&'a LayerAdditions) -> Option<T> + 'a,
+    ) -> impl Iterator<Item = (Group, T)> + 'a {
+        self.groups.iter().filter_map(move |group| Some((*group, part(self.additions_of(*group, layer)?)?)))
+    }
+
+    /// Adds what adapters make of `input` at one linear layer to its `output`; both have a row for each of `extent`.
+    pub(crate) fn add<'a>(
+        &'a self,
+        (layer, part): (usize, impl Fn(&'a LayerAdditions) -> Option<&'a Addition> + 'a),
+        (input, output): (&Tensor, &Tensor),
+        extent: Extent,
+    ) -> Result<(), TchError> {
+        for (group, addition) in self.adapted(layer, part) {
+            let own = |tensor: &Tensor| match extent {
+                Extent::Tokens => group.of(tensor),
+                Extent::Rows => group.rows_of(tensor),
+            };
+            addition.add(&own(input)?, &own(output)?)?;
+        }
+        Ok(())
     }
 
     /// `states`, `[tokens, ..]`, with padding set to zero; nothing where there is none.

@@ -2,7 +2,7 @@
 //!
 //! A batch goes through `model`: `fit` checks the rows, `packing` lays them out, `embeddings` makes the input, `encoder`
 //! runs its `layer`s of `attention` and feed-forward, `pooler` reads the result. On a GPU `graphs` replays what the
-//! layers of a small batch launch.
+//! layers of a small batch launch. Rows that carry an adapter (`adapters`) go in the same batch.
 
 mod tokenizer;
 mod model;
@@ -16,6 +16,8 @@ mod encoder;
 mod graphs;
 mod layer;
 mod attention;
+mod adapters;
+mod placed_adapter;
 mod relative_position;
 mod convolution;
 mod pooler;

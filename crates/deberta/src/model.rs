@@ -11,7 +11,7 @@ use engine::{Model, ModelError, ModelInfo, Row, RowOutput};
 use crate::config::Config;
 use crate::device::Device;
 use crate::error::LoadError;
-use crate::fit::check_fit;
+use crate::fit::{Sizes, check_fit};
 use crate::native::{self, Native};
 use crate::precision::{Placement, Precision};
 use crate::tensors::{Tensors, unsigned};
@@ -78,7 +78,7 @@ pub struct Source {
 #[derive(Debug)]
 pub struct Deberta {
     info: ModelInfo,
-    token_types: usize,
+    sizes: Sizes,
     backbone: Backbone,
     stays_on_its_thread: PhantomData<Rc<()>>,
 }
@@ -152,7 +152,12 @@ impl Source {
             device: options.device.to_string(),
             dtype: options.precision.to_string(),
         };
-        Ok(Deberta { info, token_types: unsigned(config.token_types), backbone, stays_on_its_thread: PhantomData })
+        let sizes = Sizes {
+            token_types: unsigned(config.token_types),
+            layers: unsigned(config.layers),
+            inner: unsigned(config.intermediate),
+        };
+        Ok(Deberta { info, sizes, backbone, stays_on_its_thread: PhantomData })
     }
 }
 
@@ -174,8 +179,7 @@ impl Model for Deberta {
 
     fn forward(&mut self, rows: &[Row]) -> Result<Vec<RowOutput>, ModelError> {
         for (index, row) in rows.iter().enumerate() {
-            check_fit(row, &self.info, self.token_types)
-                .map_err(|reason| ModelError::RowMisfit { row: index, reason })?;
+            check_fit(row, &self.info, self.sizes).map_err(|reason| ModelError::RowMisfit { row: index, reason })?;
         }
         if rows.is_empty() {
             return Ok(Vec::new());

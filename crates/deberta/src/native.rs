@@ -1,17 +1,20 @@
 //! The encoder on our own kernels: files to arrays, rows to batches.
 
+mod adapting;
 mod arrays;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use adapting::Adapting;
 use engine::{ModelError, Row, RowOutput};
 use kernels::{Encoder, EncoderError, InputRow, STAGES, SharedWeights, SlotOf};
 
+use crate::adapters::BatchAdapters;
 use crate::config::Config;
 use crate::device::Device;
-use crate::error::LoadError;
+use crate::error::{LoadError, backend_error};
 use crate::model::{Kernels, LoadOptions};
 use crate::precision::Precision;
 use crate::relative_position::slot;
@@ -22,6 +25,7 @@ use crate::weights::Weights;
 #[derive(Debug)]
 pub(crate) struct Shared {
     weights: SharedWeights,
+    adapting: Arc<Adapting>,
     pub(crate) has_pooler: bool,
 }
 
@@ -29,6 +33,8 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 pub(crate) struct Native {
     encoder: Encoder,
+    weights: SharedWeights,
+    adapting: Arc<Adapting>,
     hidden: usize,
     reads_types: bool,
 }
@@ -94,9 +100,10 @@ impl Shared {
             Precision::Int8 => kernels::Precision::Int8,
         };
         let has_pooler = arrays::has_pooler(&weights);
-        let shared = arrays::load(&mut weights, config, precision)?;
+        let (shared, relative_rows) = arrays::load(&mut weights, config, precision)?;
         weights.finish()?;
-        Ok(Self { weights: shared, has_pooler })
+        let adapting = Arc::new(Adapting::new(config, relative_rows)?);
+        Ok(Self { weights: shared, adapting, has_pooler })
     }
 }
 
@@ -109,7 +116,13 @@ impl Native {
             wanted: "an encoder on our own kernels".to_owned(),
             reason: error.to_string(),
         })?;
-        Ok(Self { encoder, hidden: unsigned(config.hidden), reads_types: config.token_types > 0 })
+        Ok(Self {
+            encoder,
+            weights: shared.weights.clone(),
+            adapting: Arc::clone(&shared.adapting),
+            hidden: unsigned(config.hidden),
+            reads_types: config.token_types > 0,
+        })
     }
 
     /// Where the time of all batches so far went, by stage.
@@ -120,10 +133,14 @@ impl Native {
 
     /// One output a row, for checked rows.
     pub(crate) fn forward(&mut self, rows: &[Row]) -> Result<Vec<RowOutput>, ModelError> {
-        let inputs = rows.iter().map(|row| InputRow {
+        let batch = BatchAdapters::of(rows);
+        let adapters = self.adapting.ready(&self.weights, &batch).map_err(|error| backend_error(&error))?;
+        let adapter_of = |place: Option<usize>| adapters.get(place?).map(AsRef::as_ref);
+        let inputs = rows.iter().zip(&batch.of_row).map(|(row, place)| InputRow {
             ids: &row.tokens.ids,
             types: if self.reads_types { &row.tokens.type_ids } else { &[] },
             task_embedding: row.task_embedding.as_deref(),
+            adapter: adapter_of(*place),
             every_token: row.reads.tokens,
         });
         let inputs: Vec<InputRow<'_>> = inputs.collect();

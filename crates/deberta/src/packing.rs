@@ -37,7 +37,7 @@ pub(crate) struct Packing {
     lengths: Vec<usize>,
 }
 
-/// Consecutive rows of one length.
+/// Consecutive rows of one length and one adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Group {
     pub(crate) first_row: i64,
@@ -47,6 +47,8 @@ pub(crate) struct Group {
     pub(crate) length: i64,
     /// Whether any row is shorter.
     pub(crate) is_padded: bool,
+    /// The adapter that all its rows carry, by its place in the batch.
+    pub(crate) adapter: Option<usize>,
 }
 
 impl Group {
@@ -58,12 +60,19 @@ impl Group {
     pub(crate) fn of(self, packed: &Tensor) -> Result<Tensor, TchError> {
         packed.f_narrow(0, self.first_token, self.tokens())
     }
+
+    /// The group's part of `[rows, ..]`.
+    pub(crate) fn rows_of(self, packed: &Tensor) -> Result<Tensor, TchError> {
+        packed.f_narrow(0, self.first_row, self.rows)
+    }
 }
 
 impl Packing {
-    /// Lays out rows of `lengths` tokens for an encoder of `heads` attention heads.
-    pub(crate) fn new(lengths: &[usize], heads: usize, granularity: Granularity) -> Self {
-        let (order, sorted) = by_length(lengths);
+    /// Lays out rows of `lengths` tokens for an encoder of `heads` attention heads. `adapters` says which adapter each row
+    /// carries; it may be empty where none does.
+    pub(crate) fn new(lengths: &[usize], adapters: &[Option<usize>], heads: usize, granularity: Granularity) -> Self {
+        let adapter_of = |row: usize| adapters.get(row).copied().flatten();
+        let (order, sorted) = by_length(lengths, adapter_of);
         let most_scores = match granularity {
             Granularity::Exact => MOST_SCORES_ON_A_PROCESSOR,
             Granularity::Tiles => MOST_SCORES_ON_A_GPU,
@@ -74,9 +83,12 @@ impl Packing {
         for (place, length) in granularity.lengths(&sorted).into_iter().enumerate() {
             let most = (most_scores / (heads * length * 2 * length).max(1)).max(1);
             let is_padded = sorted[place] < length;
+            let adapter = adapter_of(order[place]);
             first_tokens.push(signed(token));
             match groups.last_mut() {
-                Some(group) if group.length == signed(length) && group.rows < signed(most) => {
+                Some(group)
+                    if group.length == signed(length) && group.adapter == adapter && group.rows < signed(most) =>
+                {
                     group.rows += 1;
                     group.is_padded |= is_padded;
                 }
@@ -86,6 +98,7 @@ impl Packing {
                     rows: 1,
                     length: signed(length),
                     is_padded,
+                    adapter,
                 }),
             }
             token += length;
@@ -99,9 +112,9 @@ impl Packing {
 
     /// Fills rows of `lengths` tokens up to `bucket`, which holds them: every such batch has the same shapes.
     pub(crate) fn in_bucket(lengths: &[usize], bucket: Bucket) -> Self {
-        let (order, sorted) = by_length(lengths);
+        let (order, sorted) = by_length(lengths, |_| None);
         let (rows, length) = (signed(bucket.rows), signed(bucket.length));
-        let group = Group { first_row: 0, first_token: 0, rows, length, is_padded: true };
+        let group = Group { first_row: 0, first_token: 0, rows, length, is_padded: true, adapter: None };
         Self {
             order,
             groups: vec![group],
@@ -169,10 +182,10 @@ impl Packing {
     }
 }
 
-/// The rows' places and lengths, shortest first; rows of one length keep their order.
-fn by_length(lengths: &[usize]) -> (Vec<usize>, Vec<usize>) {
+/// The rows' places and lengths, shortest first, and of one length by adapter; otherwise rows keep their order.
+fn by_length(lengths: &[usize], adapter_of: impl Fn(usize) -> Option<usize>) -> (Vec<usize>, Vec<usize>) {
     let mut order: Vec<usize> = (0..lengths.len()).collect();
-    order.sort_by_key(|row| lengths[*row]);
+    order.sort_by_key(|row| (lengths[*row], adapter_of(*row)));
     let sorted = order.iter().map(|row| lengths[*row]).collect();
     (order, sorted)
 }

@@ -1,5 +1,6 @@
 //! The pooler: what sequence heads read, a dense layer over each row's first token. In fp32 in every mode.
 
+use engine::OwnPooler;
 use tch::{Kind, TchError, Tensor};
 
 use crate::activation::Activation;
@@ -26,6 +27,15 @@ impl Pooler {
         let exact = Placement { kind: Kind::Float, ..loading.placement };
         let dense = Linear::new(&weight, Some(&bias), exact)?;
         Ok(Some(Self { dense, activation: loading.config.pooler_activation }))
+    }
+
+    /// The pooler `own` in place of this one, on the device of `placement`.
+    pub(crate) fn replaced(&self, own: &OwnPooler, placement: Placement) -> Result<Self, TchError> {
+        let bias = Tensor::f_from_slice(&own.bias)?;
+        let hidden = bias.size1()?;
+        let weight = Tensor::f_from_slice(&own.weight)?.f_view([hidden, hidden])?;
+        let exact = Placement { kind: Kind::Float, ..placement };
+        Ok(Self { dense: Linear::new(&weight, Some(&bias), exact)?, activation: self.activation })
     }
 
     /// `[rows, hidden]` in fp32 to `[rows, hidden]` in fp32.

@@ -3,9 +3,10 @@
 //! A score's position terms depend on the distance alone, so they lie on diagonals. A table here has one column a
 //! diagonal, in the order in which a skewed view of the product reads them: no index tensor, no gather.
 
-use tch::{TchError, Tensor};
+use tch::{Kind, TchError, Tensor};
 
 use crate::config::Relative;
+use crate::placed_adapter::bytes_of;
 
 /// Reaches are multiples of this: longer rows than before make the tables grow rarely.
 const REACH_STEP: i64 = 256;
@@ -96,6 +97,35 @@ impl PositionTables {
             content_to_position: table(keys, &diagonals.descending)?,
             position_to_content: table(queries, &diagonals.ascending)?,
         })
+    }
+
+    /// The tables with `keys` and `queries`, `[heads, head_size, 2 * span]` in fp32 on the processor, added; nothing where
+    /// there is nothing to add.
+    pub(crate) fn plus(
+        &self,
+        keys: Option<Tensor>,
+        queries: Option<Tensor>,
+        diagonals: &Diagonals,
+    ) -> Result<Option<Self>, TchError> {
+        let sum = |table: &Option<Table>, addition: Option<Tensor>| -> Result<Option<Tensor>, TchError> {
+            let (Some(table), addition) = (table, addition) else { return Ok(None) };
+            let Some(addition) = addition else { return Ok(Some(table.by_slot.shallow_clone())) };
+            let exact = table.by_slot.f_to_kind(Kind::Float)?;
+            let sum = exact.f_add(&addition.f_to_device(exact.device())?)?;
+            sum.f_to_kind(table.by_slot.f_kind()?)?.f_contiguous().map(Some)
+        };
+        if keys.is_none() && queries.is_none() {
+            return Ok(None);
+        }
+        let keys = sum(&self.content_to_position, keys)?;
+        let queries = sum(&self.position_to_content, queries)?;
+        Self::new(keys, queries, diagonals).map(Some)
+    }
+
+    /// Bytes of all tables.
+    pub(crate) fn bytes(&self) -> usize {
+        let tables = [&self.content_to_position, &self.position_to_content];
+        tables.into_iter().flatten().map(|table| bytes_of(&table.by_slot) + bytes_of(&table.by_diagonal)).sum()
     }
 
     /// Makes the tables serve other `diagonals`.

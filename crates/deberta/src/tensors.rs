@@ -7,6 +7,7 @@ use std::sync::Arc;
 use engine::{ModelError, Row, RowOutput};
 use tch::{Kind, TchError, Tensor};
 
+use crate::adapters::BatchAdapters;
 use crate::config::Config;
 use crate::embeddings::Embeddings;
 use crate::encoder::Encoder;
@@ -74,12 +75,23 @@ impl Tensors {
 
     fn states(&mut self, rows: &[Row]) -> Result<States, TchError> {
         let lengths: Vec<usize> = rows.iter().map(|row| row.tokens.len()).collect();
-        let packing = self.encoder.pack(&lengths);
+        let adapters = BatchAdapters::of(rows);
+        let packing = self.encoder.pack(&lengths, &adapters);
+        let adapters = self.encoder.place(&adapters.distinct, packing.longest(), self.pooler.as_ref())?;
         let input = self.embeddings.forward(rows, &packing)?;
-        let hidden = self.encoder.forward(&input, &packing, rows.iter().any(|row| row.reads.tokens))?;
+        let hidden = self.encoder.forward(&input, &packing, rows.iter().any(|row| row.reads.tokens), &adapters)?;
         let first = hidden.first.f_to_kind(Kind::Float)?;
         let pooled = match &self.pooler {
-            Some(pooler) if rows.iter().any(|row| row.reads.pooled) => on_host(&pooler.forward(&first)?)?,
+            Some(pooler) if rows.iter().any(|row| row.reads.pooled) => {
+                let pooled = pooler.forward(&first)?;
+                for group in &packing.groups {
+                    let adapter = group.adapter.and_then(|place| adapters.get(place));
+                    if let Some(own) = adapter.and_then(|adapter| adapter.pooler.as_ref()) {
+                        group.rows_of(&pooled)?.f_copy_(&own.forward(&group.rows_of(&first)?)?)?;
+                    }
+                }
+                on_host(&pooled)?
+            }
             _ => Vec::new(),
         };
         let every = match &hidden.every {

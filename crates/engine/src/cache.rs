@@ -135,7 +135,7 @@ mod tests {
 
     fn key(id: u32) -> RowKey {
         let tokens = Tokens { ids: vec![id], origins: vec![None; 1_000], ..Tokens::default() };
-        let row = Row { tokens: Arc::new(tokens), task_embedding: None, reads: POOLED };
+        let row = Row { tokens: Arc::new(tokens), task_embedding: None, adapter: None, reads: POOLED };
         RowKey::new(&row, &BuildHasherDefault::<DefaultHasher>::default())
     }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::adapter::{Adapter, AdapterError};
 use crate::ask::Input;
 use crate::trust::{Trust, TrustError};
 
@@ -41,6 +42,8 @@ pub struct HeadParts {
     pub bias: Arc<[f32]>,
     /// `[embedding]`: added to the word-embedding output of position 0.
     pub task_embedding: Option<Arc<[f32]>>,
+    /// What its training changed of the encoder; its rows are computed with it in every mode.
+    pub adapter: Option<Arc<Adapter>>,
     /// Per-label thresholds of a multi-label head, `[outputs]`; empty means 0.5 for all.
     pub thresholds: Vec<f32>,
     /// Divides the logits before softmax or sigmoid; absent means 1.
@@ -150,6 +153,9 @@ pub enum HeadError {
     /// The temperature is not a positive number.
     #[error("the temperature must be a positive number")]
     Temperature,
+    /// The adapter is none, or none for this encoder.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
     /// A sample input is none that the head could be asked.
     #[error("sample {index}: {reason}")]
     Sample {
@@ -238,6 +244,9 @@ impl Head {
         check_finite("weight", &parts.weight)?;
         check_finite("bias", &parts.bias)?;
         check_finite("task_embedding", parts.task_embedding.as_deref().unwrap_or_default())?;
+        if let Some(adapter) = parts.adapter.as_ref().filter(|adapter| adapter.hidden() != hidden) {
+            return Err(AdapterError::Hidden { found: adapter.hidden(), expected: hidden }.into());
+        }
         if parts.labels.is_empty() && !kind.has_one_output() {
             parts.labels = (0..outputs).map(|index| format!("LABEL_{index}")).collect();
         }

@@ -5,6 +5,7 @@
 //! the way from scores to an answer. [`Engine`] is the whole path as calls.
 
 mod task;
+mod adapter;
 mod head;
 mod trust;
 mod traffic;
@@ -36,6 +37,9 @@ mod engine;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
+pub use adapter::{
+    Adapter, AdapterError, LowRank, MAX_ADAPTER_LAYERS, MAX_ADAPTER_NUMBERS, MAX_ADAPTER_RANK, OwnPooler, Site,
+};
 pub use admission::Permit;
 pub use ask::{Aggregation, Ask, Input, Mode, Reading, Truncation};
 pub use counters::{Counter, Counters};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::adapter::Adapter;
 use crate::head::{Head, HeadKind};
 use crate::tokens::Tokens;
 
@@ -12,6 +13,8 @@ pub struct Row {
     pub tokens: Arc<Tokens>,
     /// Added to the word-embedding output of position 0, `[embedding]`; `None` is the shared mode.
     pub task_embedding: Option<Arc<[f32]>>,
+    /// What this row's head changed of the encoder; `None` is the encoder as it is.
+    pub adapter: Option<Arc<Adapter>>,
     /// What of the output is wanted.
     pub reads: Reads,
 }

@@ -1,8 +1,9 @@
-//! What makes two rows one row for the encoder: equal ids, equal token types, equal task embeddings.
+//! What makes two rows one row for the encoder: equal ids, equal token types, equal task embeddings, the same adapter.
 
 use std::hash::{BuildHasher, Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
+use crate::adapter::Adapter;
 use crate::model::Row;
 use crate::tokens::Tokens;
 
@@ -16,6 +17,9 @@ pub(crate) struct RowKey {
     hash: u64,
     tokens: Arc<Tokens>,
     task_embedding: Option<Arc<[f32]>>,
+    /// Told apart by its place in memory, which is not given to another while a key points there. The key does not keep
+    /// the numbers: a head that is gone takes its adapter with it.
+    adapter: Option<Weak<Adapter>>,
 }
 
 impl RowKey {
@@ -28,7 +32,15 @@ impl RowKey {
         if let Some(numbers) = &row.task_embedding {
             numbers.iter().take(HASHED_NUMBERS).for_each(|number| hasher.write_u32(number.to_bits()));
         }
-        Self { hash: hasher.finish(), tokens: Arc::clone(&row.tokens), task_embedding: row.task_embedding.clone() }
+        if let Some(adapter) = &row.adapter {
+            hasher.write_usize(Arc::as_ptr(adapter).addr());
+        }
+        Self {
+            hash: hasher.finish(),
+            tokens: Arc::clone(&row.tokens),
+            task_embedding: row.task_embedding.clone(),
+            adapter: row.adapter.as_ref().map(Arc::downgrade),
+        }
     }
 
     /// The same key without what a row needs beside its content: where its tokens came from.
@@ -55,6 +67,11 @@ impl PartialEq for RowKey {
                 (Some(one), Some(other)) => Arc::ptr_eq(one, other) || have_equal_bits(one, other),
                 (Some(_), None) | (None, Some(_)) => false,
             }
+            && match (&self.adapter, &other.adapter) {
+                (None, None) => true,
+                (Some(one), Some(other)) => Weak::ptr_eq(one, other),
+                (Some(_), None) | (None, Some(_)) => false,
+            }
     }
 }
 
@@ -76,11 +93,32 @@ mod tests {
     use std::hash::{BuildHasherDefault, RandomState};
 
     use super::*;
+    use crate::adapter::{LowRank, Site};
     use crate::model::Reads;
 
     fn row(ids: &[u32], type_ids: &[u32], task_embedding: Option<&[f32]>) -> Row {
         let tokens = Tokens { ids: ids.to_vec(), type_ids: type_ids.to_vec(), ..Tokens::default() };
-        Row { tokens: Arc::new(tokens), task_embedding: task_embedding.map(Arc::from), reads: Reads::default() }
+        let task_embedding = task_embedding.map(Arc::from);
+        Row { tokens: Arc::new(tokens), task_embedding, adapter: None, reads: Reads::default() }
+    }
+
+    #[test]
+    fn an_adapter_is_told_by_its_place_and_not_kept_alive() {
+        let adapter = || {
+            let part = LowRank::new(1, vec![0.5; 4].into(), vec![0.5; 4].into());
+            Arc::new(Adapter::new(4, [((0, Site::Query), part)].into(), None).unwrap())
+        };
+        let hashing = RandomState::new();
+        let with = |adapter: &Arc<Adapter>| Row { adapter: Some(Arc::clone(adapter)), ..row(&[1, 2], &[0, 0], None) };
+        let (one, other) = (adapter(), adapter());
+        let key = RowKey::new(&with(&one), &hashing);
+        assert_eq!(key, RowKey::new(&with(&one), &hashing));
+        assert_ne!(key, RowKey::new(&with(&other), &hashing));
+        assert_ne!(key, RowKey::new(&row(&[1, 2], &[0, 0], None), &hashing));
+        let gone = Arc::downgrade(&one);
+        drop(one);
+        assert!(gone.upgrade().is_none(), "the key holds no numbers");
+        assert_ne!(key, RowKey::new(&with(&other), &hashing));
     }
 
     /// Gives every content the same hash.

@@ -134,7 +134,8 @@ pub fn judges_alike(head: &Head, other: &Head, mode: Mode) -> bool {
             [Some(_), None] | [None, Some(_)] => false,
         },
     };
-    same_vectors && head.kind() == other.kind()
+    let adapters = [head, other].map(|head| head.parts().adapter.as_deref());
+    same_vectors && adapters[0] == adapters[1] && head.kind() == other.kind()
 }
 
 fn compare(head: &Head, given: &Prediction, shadow: &Head, other: &Prediction) -> Verdict {

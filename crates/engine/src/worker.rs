@@ -109,7 +109,7 @@ fn warm_up(model: &mut dyn Model, tokenizer: &dyn Tokenizer) -> Result<(), Model
     let request = TokenizeRequest { text: Text::Raw(WARM_UP_TEXT), pair: None, max_tokens: tokenizer.max_tokens() };
     let tokens = tokenizer.tokenize(request).map_err(|error| ModelError::Load(error.to_string()))?;
     let reads = Reads { cls: true, ..Reads::default() };
-    let row = Row { tokens: Arc::new(tokens), task_embedding: None, reads };
+    let row = Row { tokens: Arc::new(tokens), task_embedding: None, adapter: None, reads };
     model.forward(&[row]).map(drop)
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::adapter::{Adapter, LayerFactors};
 use crate::clock::Profile;
 use crate::distance::Distances;
 use crate::forward::{self, Machine};
@@ -34,6 +35,19 @@ enum AnyWeights {
     Fp32(Arc<Weights<Fp32>>),
     Bf16(Arc<Weights<HalfBrain>>),
     Int8(Arc<Weights<Int8>>),
+}
+
+impl SharedWeights {
+    /// An adapter for encoders on these weights: `layers` says what is added to each layer, and `pooler` takes the place of
+    /// theirs. Widths must be the encoder's: whoever calls has checked them.
+    #[must_use]
+    pub fn adapter(&self, layers: &[LayerFactors], pooler: Option<&Dense>) -> Adapter {
+        match &self.0 {
+            AnyWeights::Fp32(weights) => Adapter::pack(weights, layers, pooler),
+            AnyWeights::Bf16(weights) => Adapter::pack(weights, layers, pooler),
+            AnyWeights::Int8(weights) => Adapter::pack(weights, layers, pooler),
+        }
+    }
 }
 
 /// Takes an encoder's arrays layer by layer: what has been taken is packed, and the array can go.
@@ -125,6 +139,12 @@ pub enum EncoderError {
     /// Neighbouring distances skip a slot: no published encoder has that, and these kernels count on it.
     #[error("neighbouring distances between tokens skip a row of the relative embeddings")]
     SkippedSlots,
+    /// A row's adapter was made for other weights.
+    #[error("the adapter of row {row} was made for other weights")]
+    OtherAdapter {
+        /// Its position in the batch.
+        row: usize,
+    },
     /// The operating system gives no thread.
     #[error("cannot start the encoder's threads")]
     Threads(#[from] std::io::Error),
@@ -162,13 +182,23 @@ impl Encoder {
     /// Runs a batch. Ids, types and widths must fit the tables: whoever calls has checked them.
     ///
     /// # Errors
-    /// [`EncoderError::SkippedSlots`] where a row is longer than any before and its distances skip a slot.
+    /// [`EncoderError::SkippedSlots`] where a row is longer than any before and its distances skip a slot;
+    /// [`EncoderError::OtherAdapter`].
     ///
     /// # Panics
     /// On an id or a type beyond its table.
     pub fn forward(&mut self, rows: &[InputRow<'_>], pooled: bool) -> Result<Vec<OutputRow>, EncoderError> {
         if rows.is_empty() {
             return Ok(Vec::new());
+        }
+        let made_for = match &self.parts {
+            Parts::Fp32(weights, _) => Arc::as_ptr(weights).cast::<()>(),
+            Parts::Bf16(weights, _) => Arc::as_ptr(weights).cast(),
+            Parts::Int8(weights, _) => Arc::as_ptr(weights).cast(),
+        };
+        let is_other = |row: &InputRow<'_>| row.adapter.is_some_and(|adapter| adapter.made_for != made_for);
+        if let Some(row) = rows.iter().position(is_other) {
+            return Err(EncoderError::OtherAdapter { row });
         }
         self.reach(rows.iter().map(|row| row.ids.len()).max().unwrap_or(0))?;
         let distances = self.distances.as_ref().map(|(_, distances)| distances);

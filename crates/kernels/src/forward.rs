@@ -1,8 +1,11 @@
 //! A forward pass as one region of a team.
 
+mod adapted;
+
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 
+use crate::adapter::{Adapter, Addition, Additions, Site, narrow_stride};
 use crate::attention::{BLOCK_QUERIES, Head};
 use crate::clock::{Clock, Profile, Stage};
 use crate::distance::Distances;
@@ -21,9 +24,9 @@ use crate::workspace::{BatchSize, Lines, Workspace};
 const INPUT_TOKENS: usize = 16;
 
 /// Steps of a region that do not belong to a layer.
-const OUTER_STEPS: usize = 6;
+const OUTER_STEPS: usize = 7;
 /// Steps of a layer.
-const LAYER_STEPS: usize = 8;
+const LAYER_STEPS: usize = 9;
 
 /// Steps that a forward pass through `layers` takes at most.
 pub(crate) fn steps(layers: usize) -> usize {
@@ -40,6 +43,10 @@ pub(crate) struct Pass<'a, M: Mode> {
     pub(crate) pooled: bool,
     pub(crate) profile: &'a Mutex<Profile>,
     pub(crate) team_size: usize,
+    /// Those that rows carry, in the order of the plan.
+    adapters: Vec<&'a Adapter>,
+    /// By layer, site and adapter.
+    additions: Vec<Option<&'a Addition>>,
 }
 
 /// What a pass runs on.
@@ -55,6 +62,10 @@ struct Asked<'a, M: Mode> {
     blocks: &'a [QueryBlock],
     states: *const f32,
     input: &'a Lines<M>,
+    /// The adapter of each row.
+    adapters: &'a [u32],
+    /// What adapters' lower halves made of the input of the queries.
+    narrow: *const f32,
 }
 
 /// Lays out `rows` and runs them; the states of the wanted tokens are then in `space.states`, `[wanted, width]`, and the
@@ -68,8 +79,14 @@ pub(crate) fn run<M: Mode>(
 ) -> Plan {
     let plan = Plan::new(rows, BLOCK_QUERIES);
     let (tokens, wanted) = (plan.tokens, plan.wanted.len());
-    space.reserve(weights, BatchSize { tokens, wanted, rows: rows.len(), longest: plan.longest });
-    let pass = Pass { weights, distances, rows, plan: &plan, space, pooled, profile, team_size: team.members() };
+    let adapters: Vec<&Adapter> = plan.adapter_rows.iter().filter_map(|row| rows[*row].adapter).collect();
+    let narrow_stride = adapters.iter().map(|adapter| narrow_stride(adapter.rank())).max().unwrap_or(0);
+    space.reserve(weights, BatchSize { tokens, wanted, rows: rows.len(), longest: plan.longest, narrow_stride });
+    let of_site = |layer, site| adapters.iter().map(move |adapter| adapter.addition(layer, site));
+    let of_layer = |layer| Site::ALL.into_iter().flat_map(move |site| of_site(layer, site));
+    let additions = (0..weights.layers.len()).flat_map(of_layer).collect();
+    let team_size = team.members();
+    let pass = Pass { weights, distances, rows, plan: &plan, space, pooled, profile, team_size, adapters, additions };
     team.run(&|member| pass.run(member));
     plan
 }
@@ -84,6 +101,9 @@ impl<M: Mode> Pass<'_, M> {
             blocks: &self.plan.every,
             states: self.space.states.pointer(),
             input: &self.space.input,
+            adapters: &self.plan.token_adapters,
+            // SAFETY: the first row.
+            narrow: unsafe { self.space.narrow_row(Site::Query, 0) },
         };
         let last = self.weights.layers.len() - 1;
         for (index, layer) in self.weights.layers.iter().enumerate() {
@@ -96,6 +116,9 @@ impl<M: Mode> Pass<'_, M> {
                     blocks: &self.plan.last,
                     states: self.space.chosen.pointer(),
                     input: &self.space.chosen_input,
+                    adapters: &self.plan.wanted_adapters,
+                    // SAFETY: the first row.
+                    narrow: unsafe { self.space.chosen_narrow_row(0) },
                 };
                 self.layer((member, clock), (index, layer), &chosen);
             }
@@ -137,6 +160,7 @@ impl<M: Mode> Pass<'_, M> {
                         embeddings.sum(self.rows, self.plan.places[token], to, geometry.hidden);
                     }
                     self.normalise(&embeddings.norm, space.states.pointer(), &space.input, token);
+                    self.descend_input(0, token);
                 }
             }
         });
@@ -153,6 +177,8 @@ impl<M: Mode> Pass<'_, M> {
                 let states = row(&space.states, token, width);
                 states.copy_to_nonoverlapping(row(&space.chosen, place, width), width);
                 space.chosen_input.copy_row(place, &space.input, token);
+                let narrow = space.narrow_row(Site::Query, token);
+                narrow.copy_to_nonoverlapping(space.chosen_narrow_row(place), space.narrow_stride);
             }
         });
         member.wait();
@@ -174,14 +200,14 @@ impl<M: Mode> Pass<'_, M> {
         let queries = self.product(
             &layer.query,
             asked.input,
-            asked.count,
-            stored(space.queries.pointer(), width, Activation::Identity),
+            (asked.count, stored(space.queries.pointer(), width, Activation::Identity)),
+            self.additions(index, Site::Query, asked.adapters, asked.narrow),
         );
         let keys_values = self.product(
             &layer.key_value,
             &space.input,
-            self.plan.tokens,
-            stored(space.keys_values.pointer(), 2 * width, Activation::Identity),
+            (self.plan.tokens, stored(space.keys_values.pointer(), 2 * width, Activation::Identity)),
+            self.additions_at(index, Site::KeyValue, &self.plan.token_adapters),
         );
         let first = queries.tasks();
         // SAFETY: every buffer has a row for each token or place, of the stride given; a task writes what no other does.
@@ -192,45 +218,69 @@ impl<M: Mode> Pass<'_, M> {
             };
         });
         end(Stage::Projections);
-        self.attend(member, layer, asked);
+        self.attend(member, (index, layer), asked);
         end(Stage::Attention);
         if M::BYTES {
             // SAFETY: a row for each place, one task's alone.
             member.share(asked.count, |place| unsafe { space.mixed.settle(place, hidden) });
             end(Stage::Attention);
         }
+        if self.changes(index, Site::AttentionOutput) {
+            // SAFETY: as above.
+            member.share(asked.count, |place| unsafe {
+                let mixed = row(&space.mixed.numbers, place, width);
+                self.descend((index, Site::AttentionOutput), asked.adapters, place, mixed);
+            });
+            end(Stage::Attention);
+        }
         let middle = space.middle.pointer();
         let output = Output::Added { residual: asked.states, to: middle, stride: width };
-        let attended = self.product(&layer.attention_output, &space.mixed, asked.count, output);
+        let additions = self.additions_at(index, Site::AttentionOutput, asked.adapters);
+        let attended = self.product(&layer.attention_output, &space.mixed, (asked.count, output), additions);
         self.share(member, &attended, space.done(index, 0), |place| {
             // SAFETY: the row's block is finished, and this member alone was told so.
-            unsafe { self.normalise(&layer.attention_norm, middle, &space.input, place) };
+            unsafe {
+                self.normalise(&layer.attention_norm, middle, &space.input, place);
+                self.descend((index, Site::Intermediate), asked.adapters, place, middle.add(place * width));
+            }
         });
         end(Stage::AttentionOutput);
         let activation = self.weights.geometry.activation;
         let inner = stored(space.inner.numbers.pointer(), self.weights.inner, activation);
-        let widened = self.product(&layer.intermediate, &space.input, asked.count, inner);
+        let additions = self.additions_at(index, Site::Intermediate, asked.adapters);
+        let widened = self.product(&layer.intermediate, &space.input, (asked.count, inner), additions);
         self.share(member, &widened, space.done(index, 1), |place| {
             // SAFETY: as above.
-            unsafe { space.inner.settle(place, layer.intermediate.outputs) };
+            unsafe {
+                space.inner.settle(place, layer.intermediate.outputs);
+                let numbers = row(&space.inner.numbers, place, self.weights.inner);
+                self.descend((index, Site::Output), asked.adapters, place, numbers);
+            }
         });
         end(Stage::Intermediate);
         let states = space.states.pointer();
         let output = Output::Added { residual: middle, to: states, stride: width };
-        let narrowed = self.product(&layer.output, &space.inner, asked.count, output);
+        let additions = self.additions_at(index, Site::Output, asked.adapters);
+        let narrowed = self.product(&layer.output, &space.inner, (asked.count, output), additions);
         self.share(member, &narrowed, space.done(index, 2), |place| {
             // SAFETY: as above.
-            unsafe { self.normalise(&layer.output_norm, states, &space.input, place) };
+            unsafe {
+                self.normalise(&layer.output_norm, states, &space.input, place);
+                self.descend_input(index + 1, place);
+            }
         });
         end(Stage::Output);
     }
 
-    fn attend(&self, member: &Member<'_>, layer: &Layer, asked: &Asked<'_, M>) {
+    fn attend(&self, member: &Member<'_>, (index, layer): (usize, &Layer), asked: &Asked<'_, M>) {
         let (space, width) = (self.space, self.weights.width);
         let (heads, hidden) = (self.weights.geometry.heads, self.weights.geometry.hidden);
         let size = hidden / heads;
         member.share(asked.blocks.len() * heads, |task| {
             let (block, head) = (&asked.blocks[task / heads], task % heads);
+            let adapter = (block.adapter as usize).checked_sub(1).and_then(|place| self.adapters.get(place));
+            let own = adapter.and_then(|adapter| adapter.layers.get(index)?.positions.as_ref());
+            let positions = own.unwrap_or(&layer.positions);
             // SAFETY: the rows exist and the head's columns lie within them; each block and head is one task's alone,
             // and so is each member's scratch.
             unsafe {
@@ -247,7 +297,7 @@ impl<M: Mode> Pass<'_, M> {
                     size,
                     to: row(&space.mixed.numbers, block.place, width).add(head * size),
                     to_stride: width,
-                    positions: self.distances.map(|distances| (&layer.positions[head], distances)),
+                    positions: self.distances.map(|distances| (&positions[head], distances)),
                 };
                 head.attend(&space.scratch[member.index]);
             }
@@ -269,11 +319,13 @@ impl<M: Mode> Pass<'_, M> {
         let activation = self.weights.geometry.pooler_activation;
         let output = Output::Stored { to: space.pooled.pointer(), stride: width, activation };
         self.exact(member, pooler, (rows, plan.first_wanted.len()), output);
+        self.pool_adapted(member, pooler);
     }
 
     /// A linear layer in fp32 whatever the mode, over rows and into an output that both have `count` rows.
     fn exact(&self, member: &Member<'_>, weight: &Weight, (rows, count): (Rows, usize), output: Output<f32>) {
-        let product = Product { weight, rows, count, scales: std::ptr::null(), output, leap: self.team_size };
+        let (scales, additions) = (std::ptr::null(), Additions::NONE);
+        let product = Product { weight, rows, count, scales, output, leap: self.team_size, additions };
         member.share(product.tasks(), |task| {
             // SAFETY: the callers give buffers with a row for each of `count`, which nobody else uses in this step.
             let _ = unsafe { product.run::<Single>(task, &[]) };
@@ -285,10 +337,11 @@ impl<M: Mode> Pass<'_, M> {
         &self,
         weight: &'a Weight,
         lines: &Lines<M>,
-        count: usize,
-        output: Output<M::Number>,
+        (count, output): (usize, Output<M::Number>),
+        additions: Additions<'a>,
     ) -> Product<'a, M::Number> {
-        Product { weight, rows: lines.rows(), count, scales: lines.scales.pointer(), output, leap: self.team_size }
+        let (rows, scales) = (lines.rows(), lines.scales.pointer());
+        Product { weight, rows, count, scales, output, leap: self.team_size, additions }
     }
 
     /// Shares out `product` and calls `settle` for every row of a block as soon as the block is finished.

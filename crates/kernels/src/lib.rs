@@ -19,6 +19,7 @@ mod forward;
 mod embedding;
 mod product;
 mod attention;
+mod adapter;
 mod distance;
 mod rows;
 mod tile;
@@ -33,6 +34,7 @@ mod clock;
 mod peak;
 mod support;
 
+pub use adapter::{Adapter, Factors, LayerFactors};
 pub use clock::{Profile, STAGES, Stage};
 pub use encoder::{Builder, Encoder, EncoderError, OutputRow, Precision, SharedWeights, SlotOf};
 pub use peak::peak;

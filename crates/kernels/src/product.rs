@@ -4,6 +4,7 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::adapter::Additions;
 use crate::tile::{Ahead, BLOCK_BYTES, Brain, Byte, Rows, Single, TILE_BLOCKS, TILE_ROWS, even_parts, tile, with_rows};
 use crate::vector::{Activation, LANES, Number};
 use crate::weight::{PANEL, Packing, Weight};
@@ -38,6 +39,8 @@ pub(crate) struct Product<'a, N> {
     pub(crate) output: Output<N>,
     /// Panels from a member's task to its next one, as a rule: the size of the team.
     pub(crate) leap: usize,
+    /// What adapters add to single rows.
+    pub(crate) additions: Additions<'a>,
 }
 
 /// How a row's sums become numbers.
@@ -126,7 +129,7 @@ unsafe fn panel_times_rows<A: Finish, N: Number>(product: &Product<'_, N>, panel
             let rows = product.rows.from(first);
             with_rows!(part.len(), ROWS => {
                 let sums = tile::<A, ROWS, TILE_BLOCKS>(steps, rows, columns, ahead);
-                finish::<A, N, ROWS>(product, first, panel * PANEL, &sums);
+                finish::<A, N, ROWS>(product, first, panel, &sums);
             });
         }
     }
@@ -136,17 +139,21 @@ unsafe fn panel_times_rows<A: Finish, N: Number>(product: &Product<'_, N>, panel
 unsafe fn finish<A: Finish, N: Number, const ROWS: usize>(
     product: &Product<'_, N>,
     first: usize,
-    column: usize,
+    panel: usize,
     sums: &[[A::Sum; TILE_BLOCKS]; ROWS],
 ) {
     // SAFETY: outputs have a stride of whole panels, so the last panel's columns exist; the caller vouches for the rows.
     unsafe {
         let (weight, bias) = (product.weight, product.weight.bias.pointer());
         for (row, sums) in (first..).zip(sums) {
+            let added = if product.additions.of_row.is_empty() { None } else { product.additions.of(row, panel) };
             for (block, sum) in sums.iter().enumerate() {
-                let at = column + block * LANES;
+                let at = panel * PANEL + block * LANES;
                 let sum = A::number(*sum, weight, product.scales, row, at);
-                let sum = _mm512_add_ps(sum, _mm512_loadu_ps(bias.add(at)));
+                let mut sum = _mm512_add_ps(sum, _mm512_loadu_ps(bias.add(at)));
+                if let Some(added) = &added {
+                    sum = _mm512_add_ps(sum, added[block]);
+                }
                 match product.output {
                     Output::Stored { to, stride, activation } => {
                         N::store(to.add(row * stride + at), activation.apply(sum));

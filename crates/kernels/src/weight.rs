@@ -13,6 +13,8 @@ pub(crate) trait Packing: Arithmetic {
     fn scale(weights: &[f32]) -> f32;
     /// One step of one output, [`Arithmetic::PER_STEP`] weights or fewer, already divided.
     fn step(weights: &[f32]) -> [u8; STEP_BYTES];
+    /// The weights of a step, the first [`Arithmetic::PER_STEP`] of what is returned.
+    fn numbers(step: [u8; STEP_BYTES]) -> [f32; STEP_BYTES];
 }
 
 impl Packing for Single {
@@ -22,6 +24,10 @@ impl Packing for Single {
 
     fn step(weights: &[f32]) -> [u8; STEP_BYTES] {
         weights[0].to_le_bytes()
+    }
+
+    fn numbers(step: [u8; STEP_BYTES]) -> [f32; STEP_BYTES] {
+        [f32::from_le_bytes(step), 0.0, 0.0, 0.0]
     }
 }
 
@@ -33,6 +39,10 @@ impl Packing for Brain {
     fn step(weights: &[f32]) -> [u8; STEP_BYTES] {
         let bits = |index: usize| weights.get(index).map_or(0, |weight| Bf16::from_f32(*weight).0);
         (u32::from(bits(0)) | u32::from(bits(1)) << 16).to_le_bytes()
+    }
+
+    fn numbers([a, b, c, d]: [u8; STEP_BYTES]) -> [f32; STEP_BYTES] {
+        [Bf16(u16::from_le_bytes([a, b])).to_f32(), Bf16(u16::from_le_bytes([c, d])).to_f32(), 0.0, 0.0]
     }
 }
 
@@ -49,6 +59,10 @@ impl Packing for Byte {
     )]
     fn step(weights: &[f32]) -> [u8; STEP_BYTES] {
         std::array::from_fn(|index| weights.get(index).map_or(0, |weight| weight.round() as i8 as u8))
+    }
+
+    fn numbers(step: [u8; STEP_BYTES]) -> [f32; STEP_BYTES] {
+        step.map(|byte| f32::from(byte.cast_signed()))
     }
 }
 
@@ -100,6 +114,10 @@ impl Weight {
         packed
     }
 
+    pub(crate) fn bytes(&self) -> usize {
+        self.panels.as_slice().len() + 3 * size_of_val(self.bias.as_slice())
+    }
+
     pub(crate) fn panels(&self) -> usize {
         self.outputs.div_ceil(PANEL)
     }
@@ -134,9 +152,39 @@ impl Blocks {
         Self { blocks, steps }
     }
 
+    pub(crate) fn bytes(&self) -> usize {
+        self.blocks.as_slice().len()
+    }
+
+    /// The `inputs` numbers of column `index`, as they are kept.
+    pub(crate) fn column<P: Packing>(&self, index: usize, inputs: usize) -> Vec<f32> {
+        let (block, lane) = (index / LANES, index % LANES);
+        let step = |step: usize| {
+            let at = (block * self.steps + step) * BLOCK_BYTES + lane * STEP_BYTES;
+            let bytes = self.blocks.as_slice()[at..at + STEP_BYTES].try_into().unwrap_or_default();
+            P::numbers(bytes).into_iter().take(P::PER_STEP)
+        };
+        (0..self.steps).flat_map(step).take(inputs).collect()
+    }
+
     /// The blocks from `block` on.
     pub(crate) fn from(&self, block: usize) -> Columns {
         let start = &self.blocks.as_slice()[block * self.steps * BLOCK_BYTES..];
         Columns::apart(start.as_ptr(), self.steps)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_come_back_as_they_are_kept() {
+        let column = |index: usize| (0..5).map(|input| index as f32 - 0.375 * input as f32).collect::<Vec<f32>>();
+        let (single, brain) = (Blocks::pack::<Single>(20, 5, column), Blocks::pack::<Brain>(20, 5, column));
+        for index in [0, 3, 15, 16, 19] {
+            assert_eq!(single.column::<Single>(index, 5), column(index));
+            assert_eq!(brain.column::<Brain>(index, 5), column(index), "few bits are enough for these");
+        }
     }
 }

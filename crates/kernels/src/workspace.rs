@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::adapter::{SITES, Site};
 use crate::attention::Scratch;
 use crate::buffer::Buffer;
 use crate::product::{RowScale, row_blocks};
@@ -43,6 +44,12 @@ pub(crate) struct Workspace<M: Mode> {
     /// Inside the feed-forward pair, `[tokens, inner]`.
     pub(crate) inner: Lines<M>,
     pub(crate) pooled: Buffer<f32>,
+    /// What adapters' lower halves make of the rows of each site's product, `[tokens, narrow_stride]`.
+    narrow_of: [Buffer<f32>; SITES],
+    /// Of the chosen rows' queries.
+    chosen_narrow: Buffer<f32>,
+    /// 0 where no row of the batch carries an adapter.
+    pub(crate) narrow_stride: usize,
     /// One a member of the team.
     pub(crate) scratch: Vec<Scratch<M::Number>>,
     /// Finished tasks of each row block of each counted product.
@@ -134,6 +141,9 @@ impl<M: Mode> Workspace<M> {
             mixed: Lines::new(weights.width),
             inner: Lines::new(weights.inner),
             pooled: Buffer::zeroed(0),
+            narrow_of: std::array::from_fn(|_| Buffer::zeroed(0)),
+            chosen_narrow: Buffer::zeroed(0),
+            narrow_stride: 0,
             scratch: (0..members).map(|_| Scratch::new()).collect(),
             done: Vec::new(),
             blocks: 0,
@@ -142,7 +152,7 @@ impl<M: Mode> Workspace<M> {
 
     /// Makes room for a batch of `tokens` in all, `wanted` in the end, `rows` rows and none over `longest`.
     pub(crate) fn reserve(&mut self, weights: &Weights<M>, size: BatchSize) {
-        let BatchSize { tokens, wanted, rows, longest } = size;
+        let BatchSize { tokens, wanted, rows, longest, narrow_stride } = size;
         let (width, geometry) = (weights.width, &weights.geometry);
         if weights.embeddings.projection.is_some() {
             self.narrow.reserve(tokens * geometry.embedding);
@@ -157,6 +167,9 @@ impl<M: Mode> Workspace<M> {
         self.mixed.reserve(tokens);
         self.inner.reserve(tokens);
         self.pooled.reserve(rows * width);
+        self.narrow_stride = narrow_stride;
+        self.narrow_of.iter_mut().for_each(|narrow| narrow.reserve(tokens * narrow_stride));
+        self.chosen_narrow.reserve(wanted * narrow_stride);
         for scratch in &mut self.scratch {
             scratch.reserve(longest, geometry.hidden / geometry.heads, geometry.slots);
         }
@@ -168,6 +181,24 @@ impl<M: Mode> Workspace<M> {
         for done in &self.done {
             done.store(0, Ordering::Relaxed);
         }
+    }
+
+    /// What the lower halves made of row `row` of the product at `site`.
+    ///
+    /// # Safety
+    /// The batch has such a row.
+    pub(crate) unsafe fn narrow_row(&self, site: Site, row: usize) -> *mut f32 {
+        // SAFETY: the caller's promise.
+        unsafe { self.narrow_of[site as usize].pointer().add(row * self.narrow_stride) }
+    }
+
+    /// The same of a chosen row's queries.
+    ///
+    /// # Safety
+    /// As [`Workspace::narrow_row`].
+    pub(crate) unsafe fn chosen_narrow_row(&self, place: usize) -> *mut f32 {
+        // SAFETY: the caller's promise.
+        unsafe { self.chosen_narrow.pointer().add(place * self.narrow_stride) }
     }
 
     /// The counters of one product of one layer.
@@ -183,4 +214,6 @@ pub(crate) struct BatchSize {
     pub(crate) wanted: usize,
     pub(crate) rows: usize,
     pub(crate) longest: usize,
+    /// Room for one row's way down to the highest rank; 0 where no row carries an adapter.
+    pub(crate) narrow_stride: usize,
 }

@@ -140,6 +140,8 @@ pub(crate) struct HeadObjects {
     pub(crate) weight: Digest,
     pub(crate) bias: Digest,
     pub(crate) task_embedding: Option<Digest>,
+    /// The tensors of an adapter, as one file.
+    pub(crate) adapter: Option<Digest>,
 }
 
 /// Everything stored for a task.
@@ -163,7 +165,12 @@ pub struct StoredTask {
 
 impl HeadObjects {
     pub(crate) fn iter(&self) -> impl Iterator<Item = Digest> {
-        [self.manifest, self.weight, self.bias].into_iter().chain(self.task_embedding)
+        [self.manifest].into_iter().chain(self.tensors()).chain(self.adapter)
+    }
+
+    /// The objects that are a tensor each.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = Digest> {
+        [self.weight, self.bias].into_iter().chain(self.task_embedding)
     }
 }
 

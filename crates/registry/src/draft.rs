@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use engine::{About, Alias, Head, HeadParts, TaskKey, TaskName, TenantName, Traffic, Version};
+use engine::{About, Adapter, Alias, Head, HeadParts, TaskKey, TaskName, TenantName, Traffic, Version};
 
+use crate::adapter_tensors;
 use crate::change::{Action, HeadObjects, HistoryEntry, Install, Installed, MAX_ALIASES, StoredTask};
 use crate::digest::Digest;
 use crate::error::RegistryError;
@@ -264,16 +265,19 @@ impl<'state> Draft<'state> {
         let (weight_digest, weight) = self.share_tensor(&parts.weight);
         let (bias_digest, bias) = self.share_tensor(&parts.bias);
         let task_embedding = parts.task_embedding.as_ref().map(|numbers| self.share_tensor(numbers));
+        let adapter = parts.adapter.as_ref().map(|adapter| self.share_adapter(adapter)).transpose()?;
         let manifest = Digest::of(&head_toml);
-        self.objects.insert(manifest, NewObject::Text(head_toml));
+        self.objects.insert(manifest, NewObject::File(head_toml));
         let objects = HeadObjects {
             manifest,
             weight: weight_digest,
             bias: bias_digest,
             task_embedding: task_embedding.as_ref().map(|(digest, _)| *digest),
+            adapter: adapter.as_ref().map(|(digest, _)| *digest),
         };
         let task_embedding = task_embedding.map(|(_, numbers)| numbers);
-        let parts = HeadParts { weight, bias, task_embedding, ..parts.clone() };
+        let adapter = adapter.map(|(_, adapter)| adapter);
+        let parts = HeadParts { weight, bias, task_embedding, adapter, ..parts.clone() };
         Ok((Arc::new(Head::new(head.kind(), head.hidden(), parts)?), objects))
     }
 
@@ -286,6 +290,16 @@ impl<'state> Draft<'state> {
         let shared = self.state.tensor(&digest).unwrap_or_else(|| Arc::clone(numbers));
         self.objects.insert(digest, NewObject::Numbers(Arc::clone(&shared)));
         (digest, shared)
+    }
+
+    /// The adapter, or an equal one that is resident, and its object.
+    fn share_adapter(&mut self, adapter: &Arc<Adapter>) -> Result<(Digest, Arc<Adapter>), RegistryError> {
+        let bytes = adapter_tensors::to_bytes(adapter)?;
+        let digest = Digest::of(&bytes);
+        let added = self.added.iter().find(|installed| installed.objects.adapter == Some(digest));
+        let added = added.and_then(|installed| installed.head.parts().adapter.clone());
+        self.objects.insert(digest, NewObject::File(bytes));
+        Ok((digest, added.or_else(|| self.state.adapter(&digest)).unwrap_or_else(|| Arc::clone(adapter))))
     }
 
     fn entry(&self, action: Action, key: &TaskKey, version: Option<Version>) -> HistoryEntry {

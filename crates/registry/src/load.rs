@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use engine::{Head, TaskKey, Version};
+use engine::{Adapter, Head, TaskKey, Version};
 
+use crate::adapter_tensors;
 use crate::change::{Installed, StoredTask};
 use crate::digest::Digest;
 use crate::error::RegistryError;
@@ -44,6 +45,12 @@ pub struct DamagedHead {
 
 type Loaded<T> = HashMap<Digest, Result<T, String>>;
 
+/// What heads share, each thing once.
+struct LoadedParts {
+    tensors: Loaded<Arc<[f32]>>,
+    adapters: Loaded<Arc<Adapter>>,
+}
+
 /// Decodes `records`; `None` if one does not prove itself, meta is missing, or their number is not what meta says.
 pub(crate) fn prove(records: &Records) -> Option<Proven> {
     let mut heads = Vec::new();
@@ -78,14 +85,12 @@ pub(crate) fn prove(records: &Records) -> Option<Proven> {
 /// Loads every head.
 pub(crate) fn load(records: Records, proven: Proven, objects: &ObjectFolder) -> (State, Vec<DamagedHead>) {
     let Proven { generation, heads, mut tasks } = proven;
-    let mut digests: Vec<_> = heads.iter().flat_map(|head| head.record.objects.iter().skip(1)).collect();
-    digests.sort_unstable();
-    digests.dedup();
-    let tensors: Loaded<Arc<[f32]>> =
-        on_all_cores(&digests, |digest| (*digest, objects.read_numbers(digest).map_err(|error| error.to_string())))
-            .into_iter()
-            .collect();
-    let installed = on_all_cores(&heads, |head| load_head(head, objects, &tensors));
+    let digests: Vec<_> = heads.iter().flat_map(|head| head.record.objects.tensors()).collect();
+    let tensors = load_each(digests, |digest| objects.read_numbers(digest));
+    let digests: Vec<_> = heads.iter().filter_map(|head| head.record.objects.adapter).collect();
+    let adapters = load_each(digests, |digest| Ok(Arc::new(adapter_tensors::of_bytes(&objects.read(digest)?)?)));
+    let parts = LoadedParts { tensors, adapters };
+    let installed = on_all_cores(&heads, |head| load_head(head, objects, &parts));
     let mut damaged = Vec::new();
     for (head, installed) in heads.into_iter().zip(installed) {
         let Some(task) = tasks.get_mut(&head.key) else { continue };
@@ -102,13 +107,23 @@ pub(crate) fn load(records: Records, proven: Proven, objects: &ObjectFolder) -> 
     (State::new(generation, records, tasks), damaged)
 }
 
-fn load_head(head: &HeadVersion, objects: &ObjectFolder, tensors: &Loaded<Arc<[f32]>>) -> Result<Installed, String> {
+/// Loads each of `digests` once.
+fn load_each<T: Send>(
+    mut digests: Vec<Digest>,
+    load: impl Fn(&Digest) -> Result<T, RegistryError> + Sync,
+) -> Loaded<T> {
+    digests.sort_unstable();
+    digests.dedup();
+    on_all_cores(&digests, |digest| (*digest, load(digest).map_err(|error| error.to_string()))).into_iter().collect()
+}
+
+fn loaded<T: Clone>(all: &Loaded<T>, digest: &Digest) -> Result<T, String> {
+    all.get(digest).cloned().unwrap_or_else(|| Err("a tensor was not read".to_owned()))
+}
+
+fn load_head(head: &HeadVersion, objects: &ObjectFolder, parts: &LoadedParts) -> Result<Installed, String> {
     let HeadVersion { key, version, generation, record } = head;
-    let tensor = |digest: &Digest| match tensors.get(digest) {
-        Some(Ok(numbers)) => Ok(Arc::clone(numbers)),
-        Some(Err(reason)) => Err(reason.clone()),
-        None => Err("a tensor was not read".to_owned()),
-    };
+    let tensor = |digest: &Digest| loaded(&parts.tensors, digest);
     let head_toml = objects.read(&record.objects.manifest).map_err(|error| error.to_string())?;
     let manifest = Manifest::parse(&head_toml).map_err(|error| error.to_string())?;
     if manifest.task != key.task || manifest.encoder != record.encoder {
@@ -118,6 +133,7 @@ fn load_head(head: &HeadVersion, objects: &ObjectFolder, tensors: &Loaded<Arc<[f
         weight: tensor(&record.objects.weight)?,
         bias: tensor(&record.objects.bias)?,
         task_embedding: record.objects.task_embedding.as_ref().map(tensor).transpose()?,
+        adapter: record.objects.adapter.as_ref().map(|digest| loaded(&parts.adapters, digest)).transpose()?,
     };
     let head = Head::new(manifest.kind, record.hidden as usize, manifest.head_parts(tensors))
         .map_err(|error| RegistryError::from(error).to_string())?;

@@ -70,8 +70,9 @@
 //! ```
 //!
 //! Unknown keys are refused, so that a misspelt one cannot pass silently.
-//! The tensors of `weights.safetensors` are `weight [outputs, hidden]`, `bias [outputs]` and optionally
-//! `task_embedding [embedding]`, in F32, F16 or BF16; see [`crate::weights`].
+//! The tensors of `weights.safetensors` are `weight [outputs, hidden]`, `bias [outputs]`, optionally
+//! `task_embedding [embedding]`, and those of an adapter where the head changes the encoder (`adapter_tensors`), in F32, F16
+//! or BF16; see [`crate::weights`].
 
 use std::str::FromStr;
 
@@ -251,6 +252,7 @@ impl Manifest {
             weight: tensors.weight,
             bias: tensors.bias,
             task_embedding: tensors.task_embedding,
+            adapter: tensors.adapter,
             thresholds: self.thresholds.clone(),
             temperature: self.temperature,
             prompt: self.prompt.clone(),

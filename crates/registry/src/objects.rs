@@ -1,4 +1,4 @@
-//! Content-addressed files: a tensor or a manifest each, named by the SHA-256 of its bytes, written once, never changed.
+//! Content-addressed files: a tensor, a manifest or an adapter each, named by the SHA-256 of its bytes, written once, never changed.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -19,8 +19,8 @@ const PARTIAL_SUFFIX: &str = ".part";
 /// The content of an object that is not stored yet.
 #[derive(Debug, Clone)]
 pub(crate) enum NewObject {
-    /// A canonical `head.toml`.
-    Text(Vec<u8>),
+    /// A canonical `head.toml`, or the tensors of an adapter.
+    File(Vec<u8>),
     /// A tensor, stored as little-endian F32.
     Numbers(Arc<[f32]>),
 }
@@ -36,7 +36,7 @@ pub(crate) struct ObjectFolder {
 impl NewObject {
     pub(crate) fn bytes(&self) -> Cow<'_, [u8]> {
         match self {
-            Self::Text(text) => Cow::Borrowed(text),
+            Self::File(bytes) => Cow::Borrowed(bytes),
             Self::Numbers(numbers) => Cow::Owned(little_endian(numbers)),
         }
     }
@@ -44,7 +44,7 @@ impl NewObject {
     /// Number of bytes it takes.
     pub(crate) fn size(&self) -> u64 {
         match self {
-            Self::Text(text) => text.len() as u64,
+            Self::File(bytes) => bytes.len() as u64,
             Self::Numbers(numbers) => 4 * numbers.len() as u64,
         }
     }

@@ -131,10 +131,13 @@ impl Record {
         let generation = fields.u64()?;
         let mut payload = FieldReader(fields.bytes()?);
         let mut record = read_payload(key, &mut payload, generation)?;
-        if schema == SECOND_SCHEMA
-            && let Record::Task(_, task) = &mut record
-        {
-            task.read_on(&mut payload)?;
+        if schema == SECOND_SCHEMA {
+            match &mut record {
+                Record::Task(_, task) => task.read_on(&mut payload)?,
+                Record::Head(_, _, head) => head.objects.adapter = Some(payload.digest()?),
+                Record::History(_) => {}
+                Record::Meta(_) => return None,
+            }
         }
         (fields.is_at_end() && payload.is_at_end()).then_some((record, generation))
     }
@@ -144,7 +147,8 @@ impl Record {
     /// Whether it holds what schema 1 has no place for.
     fn needs_second_schema(&self) -> bool {
         match self {
-            Self::Meta(_) | Self::Head(..) => false,
+            Self::Meta(_) => false,
+            Self::Head(_, _, head) => head.objects.adapter.is_some(),
             Self::Task(_, task) => task.goes_on(),
             Self::History(entry) => matches!(entry.action, Action::Rollback | Action::SetTraffic),
         }
@@ -184,13 +188,16 @@ impl HeadRecord {
         payload.u32(self.hidden);
         payload.u64(self.created_unix_seconds);
         payload.u8(u8::from(self.forced));
+        if let Some(adapter) = &self.objects.adapter {
+            payload.digest(adapter);
+        }
     }
 
     fn read(payload: &mut FieldReader<'_>) -> Option<Self> {
         let (manifest, weight, bias) = (payload.digest()?, payload.digest()?, payload.digest()?);
         let task_embedding = if payload.u8()? == 0 { None } else { Some(payload.digest()?) };
         Some(Self {
-            objects: HeadObjects { manifest, weight, bias, task_embedding },
+            objects: HeadObjects { manifest, weight, bias, task_embedding, adapter: None },
             encoder: payload.digest()?,
             hidden: payload.u32()?,
             created_unix_seconds: payload.u64()?,
@@ -287,6 +294,29 @@ mod tests {
         let value = task(2).encode(&key_of_a, 7).unwrap();
         assert_eq!(Record::decode(&key_of_a, &value), Some((task(2), 7)));
         assert_eq!(Record::decode(&task_key(&key("b")), &value), None);
+    }
+
+    #[test]
+    fn a_version_with_an_adapter_has_a_form_of_its_own() {
+        let digest = |name: &str| Digest::of(name.as_bytes());
+        let objects = HeadObjects {
+            manifest: digest("manifest"),
+            weight: digest("weight"),
+            bias: digest("bias"),
+            task_embedding: None,
+            adapter: None,
+        };
+        let record = |adapter| {
+            let objects = HeadObjects { adapter, ..objects };
+            let head = HeadRecord { objects, encoder: digest("e"), hidden: 4, created_unix_seconds: 7, forced: true };
+            Record::Head(key("a"), Version::FIRST, head)
+        };
+        let key = head_key(&key("a"), Version::FIRST);
+        for (adapter, schema) in [(None, 1), (Some(digest("adapter")), 2)] {
+            let value = record(adapter).encode(&key, 3).unwrap();
+            assert_eq!(value[MAGIC.len()], schema, "an older program reads the first form alone");
+            assert_eq!(Record::decode(&key, &value), Some((record(adapter), 3)));
+        }
     }
 
     #[test]

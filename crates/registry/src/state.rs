@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Weak};
 
-use engine::{TaskKey, TaskName, TenantName, Version};
+use engine::{Adapter, TaskKey, TaskName, TenantName, Version};
 
 use crate::change::{HistoryEntry, StoredTask};
 use crate::digest::Digest;
@@ -23,6 +23,8 @@ pub(crate) struct State {
     names: HashMap<(TenantName, String), TaskName>,
     /// Tensors of resident heads by digest, so that equal ones are held once.
     tensors: HashMap<Digest, Weak<[f32]>>,
+    /// Adapters of resident heads, likewise.
+    adapters: HashMap<Digest, Weak<Adapter>>,
 }
 
 impl State {
@@ -54,6 +56,10 @@ impl State {
 
     pub(crate) fn tensor(&self, digest: &Digest) -> Option<Arc<[f32]>> {
         self.tensors.get(digest).and_then(Weak::upgrade)
+    }
+
+    pub(crate) fn adapter(&self, digest: &Digest) -> Option<Arc<Adapter>> {
+        self.adapters.get(digest).and_then(Weak::upgrade)
     }
 
     /// Records besides meta, once `batch` is applied.
@@ -115,6 +121,7 @@ impl State {
         if !dropped.is_empty() {
             // A weak reference keeps the numbers' memory, so dead ones go at once.
             self.tensors.retain(|_, numbers| numbers.strong_count() > 0);
+            self.adapters.retain(|_, adapter| adapter.strong_count() > 0);
         }
         committed
     }
@@ -131,6 +138,9 @@ impl State {
                 [(objects.weight, &parts.weight), (objects.bias, &parts.bias)].into_iter().chain(embedding)
             {
                 self.tensors.insert(digest, Arc::downgrade(numbers));
+            }
+            if let Some((digest, adapter)) = objects.adapter.zip(parts.adapter.as_ref()) {
+                self.adapters.insert(digest, Arc::downgrade(adapter));
             }
         }
         self.tasks.insert(key, task);

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use engine::{Alias, Head, HeadKind, HeadParts, TaskKey, TenantName, Version};
+use engine::{Adapter, Alias, Head, HeadKind, HeadParts, LowRank, OwnPooler, Site, TaskKey, TenantName, Version};
 
 use crate::change::{Change, Committed, Install};
 use crate::digest::Digest;
@@ -25,6 +25,28 @@ pub(crate) fn head(seed: u64) -> Head {
         task_embedding_by_default: true,
         ..HeadParts::default()
     };
+    Head::new(HeadKind::Classification, HIDDEN, parts).unwrap()
+}
+
+/// An adapter that changes two layers, and perhaps the pooler.
+pub(crate) fn adapter(with_pooler: bool) -> Adapter {
+    let part = |rank: usize, inputs: usize, outputs: usize| {
+        let numbers = |count: usize| (0..count).map(|index| index as f32 * 0.25 - 1.0).collect();
+        LowRank::new(rank, numbers(rank * inputs), numbers(rank * outputs))
+    };
+    let parts = [
+        ((0, Site::Query), part(2, HIDDEN, HIDDEN)),
+        ((0, Site::Intermediate), part(1, HIDDEN, 3 * HIDDEN)),
+        ((11, Site::Output), part(3, 3 * HIDDEN, HIDDEN)),
+    ];
+    let pooler = OwnPooler { weight: vec![0.5; HIDDEN * HIDDEN].into(), bias: vec![1.0; HIDDEN].into() };
+    Adapter::new(HIDDEN, parts.into(), with_pooler.then_some(pooler)).unwrap()
+}
+
+/// The head of `seed` with that adapter.
+pub(crate) fn head_with_adapter(seed: u64, with_pooler: bool) -> Head {
+    let plain = head(seed);
+    let parts = HeadParts { adapter: Some(Arc::new(adapter(with_pooler))), ..plain.parts().clone() };
     Head::new(HeadKind::Classification, HIDDEN, parts).unwrap()
 }
 

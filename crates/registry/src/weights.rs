@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use engine::{Head, MAX_LABELS};
+use engine::{Adapter, Head, MAX_ADAPTER_LAYERS, MAX_LABELS, Site};
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, TensorView};
 
-use crate::safetensors_guard::{ElementType, TensorIndex, TensorLimits};
+use crate::adapter_tensors;
+use crate::safetensors_guard::{ElementType, TensorEntry, TensorIndex, TensorLimits};
 use crate::weights_error::WeightsError;
 
 /// The largest `weights.safetensors` of a head, in bytes.
 pub const MAX_WEIGHTS_BYTES: usize = 64 << 20;
 
-const HEAD_LIMITS: TensorLimits = TensorLimits { header_bytes: 64 << 10, tensors: 16 };
+const HEAD_LIMITS: TensorLimits =
+    TensorLimits { header_bytes: 256 << 10, tensors: 16 + 2 * Site::ALL.len() * MAX_ADAPTER_LAYERS };
 
 /// The numbers of a head, widened to `f32`.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +25,8 @@ pub struct Tensors {
     pub bias: Arc<[f32]>,
     /// `[embedding]`.
     pub task_embedding: Option<Arc<[f32]>>,
+    /// What the head's training changed of the encoder.
+    pub adapter: Option<Arc<Adapter>>,
 }
 
 /// The sizes of the encoder a head must fit.
@@ -43,11 +47,13 @@ impl Tensors {
             weight: Arc::clone(&parts.weight),
             bias: Arc::clone(&parts.bias),
             task_embedding: parts.task_embedding.clone(),
+            adapter: parts.adapter.clone(),
         }
     }
 
     /// Parses the bytes of a head's `weights.safetensors`: exactly the tensors `weight [outputs, hidden]`,
-    /// `bias [outputs]` and optionally `task_embedding [embedding]`, in F32, F16 or BF16, every number finite.
+    /// `bias [outputs]`, optionally `task_embedding [embedding]` and those of an adapter, in F32, F16 or BF16, every
+    /// number finite.
     ///
     /// # Errors
     /// The first thing that is wrong, naming the tensor.
@@ -57,7 +63,8 @@ impl Tensors {
         }
         let index = TensorIndex::of_bytes(bytes, &HEAD_LIMITS)?;
         for entry in index.entries() {
-            if !["weight", "bias", "task_embedding"].contains(&entry.name.as_str()) {
+            let known = ["weight", "bias", "task_embedding"].contains(&entry.name.as_str());
+            if !known && !adapter_tensors::is_ours(&entry.name) {
                 return Err(WeightsError::UnknownTensor { name: entry.name.clone() });
             }
         }
@@ -70,7 +77,9 @@ impl Tensors {
         check_shape(&index, "weight", &[outputs, widths.hidden])?;
         check_shape(&index, "task_embedding", &[widths.embedding])?;
         let weight = numbers(bytes, &index, "weight")?.ok_or(WeightsError::MissingTensor { name: "weight" })?;
-        Ok(Self { weight, bias, task_embedding: numbers(bytes, &index, "task_embedding")? })
+        let task_embedding = numbers(bytes, &index, "task_embedding")?;
+        let adapter = adapter_tensors::parse(bytes, &index, widths.hidden)?.map(Arc::new);
+        Ok(Self { weight, bias, task_embedding, adapter })
     }
 
     /// The bytes of `weights.safetensors` in F32: equal tensors give equal bytes.
@@ -80,21 +89,34 @@ impl Tensors {
     pub fn to_safetensors(&self) -> Result<Vec<u8>, WeightsError> {
         let outputs = self.bias.len();
         let hidden = self.weight.len().checked_div(outputs).unwrap_or(0);
-        let mut arrays = vec![
-            ("bias", vec![outputs], little_endian(&self.bias)),
-            ("weight", vec![outputs, hidden], little_endian(&self.weight)),
+        let mut arrays: Vec<Array<'_>> = vec![
+            ("bias".to_owned(), vec![outputs], &self.bias),
+            ("weight".to_owned(), vec![outputs, hidden], &self.weight),
         ];
         if let Some(task_embedding) = &self.task_embedding {
-            arrays.push(("task_embedding", vec![task_embedding.len()], little_endian(task_embedding)));
+            arrays.push(("task_embedding".to_owned(), vec![task_embedding.len()], task_embedding));
         }
-        let unwritable = |error: safetensors::SafeTensorError| WeightsError::Unwritable(error.to_string());
-        let views = arrays
-            .iter()
-            .map(|(name, shape, data)| Ok((*name, TensorView::new(Dtype::F32, shape.clone(), data)?)))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(unwritable)?;
-        safetensors::serialize(views, None).map_err(unwritable)
+        if let Some(adapter) = &self.adapter {
+            arrays.extend(adapter_tensors::arrays(adapter));
+        }
+        written(&arrays)
     }
+}
+
+/// Name, shape and numbers of a tensor to write.
+pub(crate) type Array<'a> = (String, Vec<usize>, &'a [f32]);
+
+/// A safetensors file of `arrays` in F32.
+pub(crate) fn written(arrays: &[Array<'_>]) -> Result<Vec<u8>, WeightsError> {
+    let unwritable = |error: safetensors::SafeTensorError| WeightsError::Unwritable(error.to_string());
+    let bytes: Vec<Vec<u8>> = arrays.iter().map(|(_, _, numbers)| little_endian(numbers)).collect();
+    let views = arrays
+        .iter()
+        .zip(&bytes)
+        .map(|((name, shape, _), data)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), data)?)))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(unwritable)?;
+    safetensors::serialize(views, None).map_err(unwritable)
 }
 
 /// `numbers` as little-endian F32.
@@ -113,8 +135,17 @@ fn check_shape(index: &TensorIndex, name: &'static str, expected: &[usize]) -> R
 
 fn numbers(bytes: &[u8], index: &TensorIndex, name: &'static str) -> Result<Option<Arc<[f32]>>, WeightsError> {
     let Some(entry) = index.entry(name) else { return Ok(None) };
+    let numbers = widened(bytes, index, entry)?;
+    match numbers.iter().position(|number| !number.is_finite()) {
+        Some(index) => Err(WeightsError::NotFinite { name, index }),
+        None => Ok(Some(numbers)),
+    }
+}
+
+/// The numbers of a tensor, whatever they are.
+pub(crate) fn widened(bytes: &[u8], index: &TensorIndex, entry: &TensorEntry) -> Result<Arc<[f32]>, WeightsError> {
     let data = index.data(bytes, entry);
-    let numbers: Arc<[f32]> = match entry.element {
+    Ok(match entry.element {
         ElementType::F32 => data.chunks_exact(4).map(|four| f32::from_le_bytes(array(four))).collect(),
         ElementType::F16 => data.chunks_exact(2).map(|two| f16::from_le_bytes(array(two)).to_f32()).collect(),
         ElementType::BF16 => data.chunks_exact(2).map(|two| bf16::from_le_bytes(array(two)).to_f32()).collect(),
@@ -127,11 +158,7 @@ fn numbers(bytes: &[u8], index: &TensorIndex, name: &'static str) -> Result<Opti
         | ElementType::F64 => {
             return Err(WeightsError::Element { name: entry.name.clone(), found: entry.element.as_str() });
         }
-    };
-    match numbers.iter().position(|number| !number.is_finite()) {
-        Some(index) => Err(WeightsError::NotFinite { name, index }),
-        None => Ok(Some(numbers)),
-    }
+    })
 }
 
 fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {

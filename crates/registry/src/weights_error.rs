@@ -63,7 +63,9 @@ pub enum WeightsError {
         name: &'static str,
     },
     /// A tensor that a head does not have.
-    #[error("tensor {name} is not expected: a head has weight, bias and optionally task_embedding")]
+    #[error(
+        "tensor {name} is not expected: a head has weight, bias, optionally task_embedding, and those of an adapter"
+    )]
     UnknownTensor {
         /// The tensor.
         name: String,
@@ -100,6 +102,15 @@ pub enum WeightsError {
         /// Position of the first such number.
         index: usize,
     },
+    /// One half of a pair without the other.
+    #[error("tensor {name} of an adapter is missing")]
+    MissingHalf {
+        /// The tensor that is not there.
+        name: String,
+    },
+    /// Tensors that make no adapter.
+    #[error(transparent)]
+    Adapter(#[from] engine::AdapterError),
     /// Tensors that have no safetensors form.
     #[error("the tensors cannot be written: {0}")]
     Unwritable(String),

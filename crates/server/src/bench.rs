@@ -1,6 +1,7 @@
 //! `bench`: how long the encoder takes by batch and length, and what mixed lengths cost; or, driven by another program,
 //! how long it takes over whatever that one asks.
 
+mod adapters;
 mod drive;
 
 use std::error::Error;
@@ -51,6 +52,9 @@ pub(crate) struct Bench {
     /// Measure what another program asks, in JSON lines from standard input to standard output
     #[arg(long, conflicts_with = "seconds")]
     drive: bool,
+    /// Measure instead what rows with a LoRA adapter of this rank at every linear layer add: at every other row, and at all
+    #[arg(long, value_name = "RANK", conflicts_with_all = ["drive", "profile"])]
+    adapter_rank: Option<usize>,
     /// Show where the time of each shape goes, stage by stage
     #[arg(long, conflicts_with = "drive")]
     profile: bool,
@@ -86,11 +90,21 @@ impl Bench {
             if self.threads == 0 { "one a core".to_owned() } else { self.threads.to_string() },
             loading.elapsed().as_secs_f64()
         ));
+        let patience = Duration::from_secs(self.seconds);
+        if let Some(rank) = self.adapter_rank {
+            let adapter = adapters::random_adapter(&encoder_dir, rank)?;
+            say(&format!("{:>6} {:>6} {:>10} {:>19} {:>19}", "batch", "tokens", "without ms", "half ms", "all ms"));
+            for (batch, length) in SHAPES {
+                let rows = random_rows(std::iter::repeat_n(length, batch), info.vocabulary);
+                let medians = adapters::compare(&mut model, &rows, &adapter, patience)?;
+                say(&adapters::line(batch, length, medians));
+            }
+            return Ok(());
+        }
         say(&format!(
             "{:>6} {:>6} {:>10} {:>10} {:>9} {:>10} {:>5}",
             "batch", "tokens", "median ms", "best ms", "rows/s", "tokens/s", "runs"
         ));
-        let patience = Duration::from_secs(self.seconds);
         for (batch, length) in SHAPES {
             let rows = random_rows(std::iter::repeat_n(length, batch), info.vocabulary);
             self.tell(&mut model, (&batch.to_string(), &length.to_string()), (&[rows], patience))?;
@@ -181,7 +195,8 @@ fn random_rows(lengths: impl Iterator<Item = usize>, vocabulary: usize) -> Vec<R
     let row = |length: usize| {
         let ids = (0..length).map(|_| (random.next() % vocabulary as u64) as u32).collect();
         let tokens = Tokens { ids, type_ids: vec![0; length], origins: vec![None; length], cut: None };
-        Row { tokens: Arc::new(tokens), task_embedding: None, reads: Reads { cls: true, ..Reads::default() } }
+        let reads = Reads { cls: true, ..Reads::default() };
+        Row { tokens: Arc::new(tokens), task_embedding: None, adapter: None, reads }
     };
     lengths.map(row).collect()
 }

@@ -12,7 +12,9 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::changes::Writer;
 use crate::serving::Serving;
-use crate::{download, evaluate, from_proto, install, moving, status, to_proto, update_metadata, upload};
+use crate::{
+    download, evaluate, from_proto, install, moving, status, to_proto, transformers, update_metadata, upload,
+};
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -117,7 +119,8 @@ impl HeadService for Heads {
         match v1::ExportFormat::try_from(request.format) {
             Ok(v1::ExportFormat::Unspecified | v1::ExportFormat::HeadFolder) => {}
             Ok(v1::ExportFormat::Transformers) => {
-                return Err(status::unimplemented("export in the transformers format"));
+                let parts = transformers::export(&self.serving, key, selector).await?;
+                return Ok(Response::new(ReceiverStream::new(parts)));
             }
             Err(_) => return Err(status::invalid_field("format", "not a value of this enum")),
         }
@@ -207,7 +210,9 @@ fn list_versions(writer: &Writer, key: &TaskKey) -> Option<v1::ListVersionsRespo
         let head = &installed.head;
         let parts = head.parts();
         let misfit = writer.misfit(installed);
-        let numbers = parts.weight.len() + parts.bias.len() + parts.task_embedding.as_ref().map_or(0, |z| z.len());
+        let embedding = parts.task_embedding.as_ref().map_or(0, |z| z.len());
+        let adapter = parts.adapter.as_ref().map_or(0, |adapter| adapter.numbers());
+        let numbers = parts.weight.len() + parts.bias.len() + embedding + adapter;
         let state = if misfit.is_none() { v1::VersionState::Serving } else { v1::VersionState::Unfit };
         let installed_at = prost_types::Timestamp { seconds: installed.created_unix_seconds.cast_signed(), nanos: 0 };
         v1::HeadVersion {

@@ -51,6 +51,12 @@ pub(crate) async fn install(
     if head.parts().labels.first().is_some_and(|label| label == "LABEL_0") {
         warnings.push("the labels have no names: they are called LABEL_0, LABEL_1, …".to_owned());
     }
+    if head.parts().adapter.is_some() {
+        warnings.push(
+            "the head changes the encoder: its rows are shared with no head that brings another adapter or none"
+                .to_owned(),
+        );
+    }
     if forced {
         warnings.push("the head was trained on another encoder: its answers may mean nothing here".to_owned());
     }

@@ -19,6 +19,7 @@ mod samples;
 mod heads;
 mod upload;
 mod download;
+mod transformers;
 mod install;
 mod moving;
 mod evaluate;

@@ -1,8 +1,9 @@
-//! `headwater-server`: serve, import, synth, bench, accuracy, ood, and the registry's tools.
+//! `headwater-server`: serve, import, import-head, synth, bench, accuracy, ood, and the registry's tools.
 
 mod config;
 mod run;
 mod import;
+mod import_head;
 mod synth;
 mod registry_tool;
 mod bench;
@@ -27,6 +28,7 @@ struct Arguments {
 enum Command {
     Serve(Box<config::Serve>),
     Import(import::Import),
+    ImportHead(import_head::ImportHead),
     Synth(synth::Synth),
     Registry(registry_tool::RegistryTool),
     Bench(bench::Bench),
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Serve(options) => run::run(*options),
         Command::Import(options) => options.run(),
+        Command::ImportHead(options) => options.run(),
         Command::Synth(options) => options.run(),
         Command::Registry(options) => options.run(),
         Command::Bench(options) => options.run(),

@@ -101,6 +101,7 @@ fn take_up(writer: &Writer, revision: &Revision) -> Result<Arc<Installed>, Statu
     let version = match &revision.from {
         Selector::Version(version) => Some(*version),
         Selector::Alias(alias) => task.aliases.get(alias).copied(),
+        Selector::Traffic(_) => task.aliases.get(&Alias::live()).copied(),
     };
     if version.is_some_and(|version| task.damaged.contains(&version)) {
         return Err(status::of_registry(RegistryError::Damaged { what: "the stored head".to_owned() }));
@@ -130,7 +131,9 @@ fn field_of(error: &HeadError) -> &'static str {
         HeadError::Trust(TrustError::AbstainBelow) => "abstain_below",
         HeadError::Trust(TrustError::ValueRange) => "value_minimum",
         HeadError::Trust(TrustError::OodWidth { .. }) => "ood",
+        HeadError::Sample { .. } => "samples",
         HeadError::UnknownKind(_)
+        | HeadError::Adapter(_)
         | HeadError::Empty
         | HeadError::TooManyOutputs { .. }
         | HeadError::WeightShape { .. }

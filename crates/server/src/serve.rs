@@ -117,7 +117,8 @@ pub async fn serve(
     let (writer, disk_failed) = Writer::new(registry, Arc::clone(&engine), encoder);
     let (changes, writer_thread) = Changes::start(writer).map_err(ServeError::Thread)?;
     let (phase, phases) = watch::channel(Phase::Starting);
-    let serving = Arc::new(Serving::new(Arc::clone(&engine), changes.clone(), phases));
+    let encoder_dir = bundle.as_ref().map(Bundle::encoder_dir);
+    let serving = Arc::new(Serving::new(Arc::clone(&engine), changes.clone(), phases, encoder_dir));
     let (reporter, health_service) = tonic_health::server::health_reporter();
     let health = Health::new(reporter).await;
     let finder = Arc::new(Finder::new());

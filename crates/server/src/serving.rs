@@ -1,9 +1,10 @@
 //! What all services share: the engine, the way to the writer, and whether the doors are open.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use engine::{Engine, EngineError};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tonic::Status;
 
 use crate::changes::Changes;
@@ -23,18 +24,36 @@ pub(crate) enum Phase {
     Draining,
 }
 
+/// Exports of whole models at the same time: each holds a thread for as long as its reader takes.
+const MAX_MODEL_EXPORTS: usize = 4;
+
 /// Shared by the services; the phase is set by the one who runs the server.
 #[derive(Debug)]
 pub(crate) struct Serving {
     engine: Arc<Engine>,
     changes: Changes,
     phase: watch::Receiver<Phase>,
+    /// The files of the served encoder, where it came from a bundle.
+    encoder_dir: Option<PathBuf>,
+    exports: Arc<Semaphore>,
     evaluations: Arc<Semaphore>,
 }
 
 impl Serving {
-    pub(crate) fn new(engine: Arc<Engine>, changes: Changes, phase: watch::Receiver<Phase>) -> Self {
-        Self { engine, changes, phase, evaluations: Arc::new(Semaphore::new(MAX_EVALUATIONS)) }
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        changes: Changes,
+        phase: watch::Receiver<Phase>,
+        encoder_dir: Option<PathBuf>,
+    ) -> Self {
+        let exports = Arc::new(Semaphore::new(MAX_MODEL_EXPORTS));
+        let evaluations = Arc::new(Semaphore::new(MAX_EVALUATIONS));
+        Self { engine, changes, phase, encoder_dir, exports, evaluations }
+    }
+
+    /// The files of the served encoder.
+    pub(crate) fn encoder_dir(&self) -> Option<&Path> {
+        self.encoder_dir.as_deref()
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -48,6 +67,11 @@ impl Serving {
     /// Permits of evaluations; what holds one runs.
     pub(crate) fn evaluations(&self) -> &Arc<Semaphore> {
         &self.evaluations
+    }
+
+    /// Leave to export a whole model, until it is dropped.
+    pub(crate) fn export_permit(&self) -> Result<OwnedSemaphorePermit, Status> {
+        Arc::clone(&self.exports).try_acquire_owned().map_err(|_| status::too_many_exports())
     }
 
     /// Refuses a call that comes too early or too late.

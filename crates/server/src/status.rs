@@ -133,6 +133,14 @@ pub(crate) fn too_many_evaluations() -> Status {
     status(Code::ResourceExhausted, message, details)
 }
 
+/// More whole models are being exported than may.
+pub(crate) fn too_many_exports() -> Status {
+    let message = "too many models are being exported";
+    let mut details = ErrorDetails::with_quota_failure_violation("model_exports", message);
+    details.set_retry_info(Some(RETRY_LATER));
+    status(Code::ResourceExhausted, message, details)
+}
+
 /// Bytes that are not what their declaration says.
 pub(crate) fn digest_mismatch(message: &str) -> Status {
     status(Code::DataLoss, message, reason("DIGEST_MISMATCH", []))

@@ -10,22 +10,22 @@ use serde_json::{Value, json};
 
 use crate::{assert_refused, copy, fixture, import};
 
-type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
+pub(crate) type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
 
-fn copied(name: &str) -> (tempfile::TempDir, PathBuf) {
+pub(crate) fn copied(name: &str) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let model = folder.path().join("model");
     copy(&fixture(name), &model);
     (folder, model)
 }
 
-fn change_json(path: &Path, change: impl FnOnce(&mut Value)) {
+pub(crate) fn change_json(path: &Path, change: impl FnOnce(&mut Value)) {
     let mut value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     change(&mut value);
     std::fs::write(path, value.to_string()).unwrap();
 }
 
-fn change_tensors(model: &Path, change: impl FnOnce(&mut Tensors)) {
+pub(crate) fn change_tensors(model: &Path, change: impl FnOnce(&mut Tensors)) {
     let path = model.join("model.safetensors");
     let bytes = std::fs::read(&path).unwrap();
     let mut tensors: Tensors = SafeTensors::deserialize(&bytes)

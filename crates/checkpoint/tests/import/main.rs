@@ -2,11 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod adapted_heads;
 mod hostile_files;
 mod hostile_folders;
 mod hub;
 mod layouts;
 mod pickles;
+mod single_heads;
 mod synthetic;
 
 use std::path::{Path, PathBuf};

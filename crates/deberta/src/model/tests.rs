@@ -1,5 +1,6 @@
 //! What the model owes the engine, on a tiny random encoder. Its numbers are held to the reference elsewhere.
 
+mod adapters;
 mod gpu;
 mod padding;
 
@@ -116,6 +117,7 @@ fn row(length: usize, seed: usize) -> Row {
     Row {
         tokens: Arc::new(tokens),
         task_embedding: (seed % 2 == 1).then(|| noise(HIDDEN, seed).into()),
+        adapter: None,
         reads: Reads { pooled: true, cls: true, tokens: false },
     }
 }

@@ -15,12 +15,12 @@ pub(super) fn has_pooler(weights: &Weights) -> bool {
     weights.has("pooler.dense.weight") || weights.has("pooler.dense.bias")
 }
 
-/// Packs everything that `config` asks for.
+/// Packs everything that `config` asks for; and gives the (normalised) relative embeddings, `[2 * span, hidden]`.
 pub(super) fn load(
     weights: &mut Weights,
     config: &Config,
     precision: kernels::Precision,
-) -> Result<kernels::SharedWeights, LoadError> {
+) -> Result<(kernels::SharedWeights, Option<Tensor>), LoadError> {
     let geometry = Geometry {
         hidden: unsigned(config.hidden),
         embedding: unsigned(config.embedding),
@@ -43,7 +43,7 @@ pub(super) fn load(
     for index in 0..config.layers {
         builder.push(&layer(weights, config, index, relative_rows.as_ref())?);
     }
-    Ok(builder.finish())
+    Ok((builder.finish(), relative_rows))
 }
 
 fn embeddings(

@@ -4,22 +4,34 @@ use super::*;
 
 #[test]
 fn equal_lengths_lie_together_and_the_order_is_kept_among_them() {
-    let packing = Packing::new(&[3, 5, 3, 1], 2, Granularity::Exact);
+    let packing = Packing::new(&[3, 5, 3, 1], &[], 2, Granularity::Exact);
     assert_eq!(packing.order, [3, 0, 2, 1]);
     assert_eq!(packing.first_tokens, [0, 1, 4, 7]);
     let shapes: Vec<_> = packing.groups.iter().map(|group| (group.rows, group.length)).collect();
     assert_eq!(shapes, [(1, 1), (2, 3), (1, 5)]);
-    assert_eq!(packing.groups[1], Group { first_row: 1, first_token: 1, rows: 2, length: 3, is_padded: false });
+    assert_eq!(
+        packing.groups[1],
+        Group { first_row: 1, first_token: 1, rows: 2, length: 3, is_padded: false, adapter: None }
+    );
     assert_eq!(packing.tokens_of(2, 3), 4..7);
     assert_eq!((packing.longest(), packing.padded_tokens), (5, 12));
 }
 
 #[test]
+fn rows_of_one_length_and_adapter_lie_together() {
+    let adapters = [Some(1), None, Some(0), None, Some(1)];
+    let packing = Packing::new(&[3, 3, 3, 5, 3], &adapters, 2, Granularity::Exact);
+    assert_eq!(packing.order, [1, 2, 0, 4, 3]);
+    let groups: Vec<_> = packing.groups.iter().map(|group| (group.rows, group.length, group.adapter)).collect();
+    assert_eq!(groups, [(1, 3, None), (1, 3, Some(0)), (2, 3, Some(1)), (1, 5, None)]);
+}
+
+#[test]
 fn a_group_never_outgrows_its_share_of_memory() {
-    let packing = Packing::new(&[512; 7], 12, Granularity::Exact);
+    let packing = Packing::new(&[512; 7], &[], 12, Granularity::Exact);
     assert!(packing.groups.iter().all(|group| group.rows == 2 || group.first_row == 6), "{packing:?}");
     assert_eq!(packing.groups.iter().map(|group| group.rows).sum::<i64>(), 7);
-    assert_eq!(Packing::new(&[4096; 2], 64, Granularity::Exact).groups.len(), 2);
+    assert_eq!(Packing::new(&[4096; 2], &[], 64, Granularity::Exact).groups.len(), 2);
 }
 
 #[test]
@@ -44,15 +56,18 @@ fn parts_are_joined_and_filled_up() {
 
 #[test]
 fn no_rows_are_no_groups() {
-    let packing = Packing::new(&[], 4, Granularity::Exact);
+    let packing = Packing::new(&[], &[], 4, Granularity::Exact);
     assert_eq!((packing.groups.len(), packing.longest()), (0, 0));
 }
 
 #[test]
 fn padding_is_what_no_row_has_a_token_for() {
-    let packing = Packing::new(&[20, 3], 2, Granularity::Tiles);
+    let packing = Packing::new(&[20, 3], &[], 2, Granularity::Tiles);
     assert_eq!((packing.order.clone(), packing.padded_tokens), (vec![1, 0], 64));
-    assert_eq!(packing.groups, [Group { first_row: 0, first_token: 0, rows: 2, length: 32, is_padded: true }]);
+    assert_eq!(
+        packing.groups,
+        [Group { first_row: 0, first_token: 0, rows: 2, length: 32, is_padded: true, adapter: None }]
+    );
     assert_eq!(packing.lay_out(0, |row| std::iter::repeat_n(row + 7, 2))[..34], {
         let mut expected = [0; 34];
         expected[..2].fill(8);
@@ -64,8 +79,8 @@ fn padding_is_what_no_row_has_a_token_for() {
         let is_token = token < 3 || (32..52).contains(&token);
         assert_eq!(added, if is_token { 0.0 } else { f32::NEG_INFINITY }, "{token}");
     }
-    assert_eq!(Packing::new(&[16, 16], 2, Granularity::Tiles).padding(), None);
-    assert_eq!(Packing::new(&[3, 5], 2, Granularity::Exact).padding(), None);
+    assert_eq!(Packing::new(&[16, 16], &[], 2, Granularity::Tiles).padding(), None);
+    assert_eq!(Packing::new(&[3, 5], &[], 2, Granularity::Exact).padding(), None);
 }
 
 #[test]

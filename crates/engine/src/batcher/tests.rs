@@ -18,7 +18,7 @@ fn queue() -> Queue {
 /// Puts one row in line, of `length` tokens that are all `id`.
 fn push(queue: &Queue, (id, length): (u32, usize), reads: Reads, deadline: Option<Instant>) -> Reply {
     let tokens = Tokens { ids: vec![id; length], ..Tokens::default() };
-    let row = Row { tokens: Arc::new(tokens), task_embedding: None, reads };
+    let row = Row { tokens: Arc::new(tokens), task_embedding: None, adapter: None, reads };
     let key = RowKey::new(&row, &BuildHasherDefault::<DefaultHasher>::default());
     let (reply, receiver) = oneshot::channel();
     let subscriber = Subscriber { reply, deadline, queued_at: Instant::now(), taken: Arc::default() };

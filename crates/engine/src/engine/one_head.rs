@@ -102,6 +102,7 @@ impl Engine {
         let row = |window: &Window| Row {
             tokens: Arc::clone(&window.tokens),
             task_embedding: task_embedding.clone(),
+            adapter: served.head.parts().adapter.clone(),
             reads: Reads::of_head(&served.head),
         };
         let done = self.run(all().map(row).collect(), reading.deadline).await?;

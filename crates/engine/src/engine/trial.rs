@@ -38,7 +38,8 @@ impl Engine {
             self.tokenize_off_thread(reading, move |tokenizer, limit| read(tokenizer, &trial, limit, reading)).await?;
         let cost = products(&head, tokens.len());
         let task_embedding = head.parts().task_embedding.clone();
-        let row = Row { tokens, task_embedding, reads: Reads::of_head(&head) };
+        let adapter = head.parts().adapter.clone();
+        let row = Row { tokens, task_embedding, adapter, reads: Reads::of_head(&head) };
         let done = self.run(vec![row], None).await?;
         self.compute(cost, move || done.iter().try_for_each(|done| score(&head, &done.output).map(drop))).await
     }

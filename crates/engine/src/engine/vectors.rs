@@ -21,7 +21,7 @@ use crate::tokens::{Cut, Tokens};
 pub struct EmbedAsk {
     /// Texts, each with an optional second text.
     pub inputs: Vec<Input>,
-    /// Whose task embedding the rows carry, if any.
+    /// Whose task embedding and adapter the rows carry, if any.
     pub task: Option<(TaskKey, Selector)>,
     /// Which vector.
     pub kind: VectorKind,
@@ -97,6 +97,7 @@ impl Engine {
         let row = |tokens: &Arc<Tokens>| Row {
             tokens: Arc::clone(tokens),
             task_embedding: served.as_ref().and_then(|served| served.head.parts().task_embedding.clone()),
+            adapter: served.as_ref().and_then(|served| served.head.parts().adapter.clone()),
             reads: Reads::from(ask.kind),
         };
         let done = self.run(tokens.iter().map(row).collect(), reading.deadline).await?;

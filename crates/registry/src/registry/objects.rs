@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use crate::testing::{delete, install, key, open, version};
-use crate::{Digest, Registry};
+use crate::testing::{delete, head_with_adapter, install, key, open, version};
+use crate::{Digest, Install, Registry};
 
 fn objects(dir: &Path) -> usize {
     std::fs::read_dir(dir.join("objects")).unwrap().count()
@@ -68,4 +68,31 @@ fn an_export_has_the_digest_of_its_version_and_installs_as_the_same_version() {
     let (manifest, head) = folder.parse(crate::testing::WIDTHS).unwrap();
     assert_eq!((manifest.encoder, &head), (installed.encoder, &*installed.head));
     assert!(!registry.install(crate::Install { head: head.into(), ..install("a", 1) }).unwrap().changed);
+}
+
+#[test]
+fn an_adapter_is_one_object_and_one_allocation_for_all_who_bring_it() {
+    let dir = TempDir::new().unwrap();
+    let mut registry = open(dir.path());
+    let with_adapter = |task: &str, seed| Install { head: head_with_adapter(seed, true).into(), ..install(task, seed) };
+    registry.install(with_adapter("a", 1)).unwrap();
+    registry.install(with_adapter("b", 1)).unwrap();
+    assert_eq!(objects(dir.path()), 6, "two manifests, weight, bias, task embedding and adapter");
+    let adapter = |registry: &Registry, task: &str| {
+        let task = registry.task(&key(task)).unwrap();
+        task.versions[&version(1)].head.parts().adapter.clone().unwrap()
+    };
+    assert!(Arc::ptr_eq(&adapter(&registry, "a"), &adapter(&registry, "b")));
+    registry.close().unwrap();
+
+    let mut registry = open(dir.path());
+    assert!(registry.boot_report().damaged.is_empty());
+    assert_eq!(*registry.task(&key("a")).unwrap().versions[&version(1)].head, head_with_adapter(1, true));
+    assert!(Arc::ptr_eq(&adapter(&registry, "a"), &adapter(&registry, "b")));
+    let folder = registry.export_head(&key("a"), version(1)).unwrap();
+    assert_eq!(folder.parse(crate::testing::WIDTHS).unwrap().1, head_with_adapter(1, true));
+    registry.commit(delete("a", 1)).unwrap();
+    assert_eq!(objects(dir.path()), 5);
+    registry.commit(delete("b", 1)).unwrap();
+    assert_eq!(objects(dir.path()), 0);
 }

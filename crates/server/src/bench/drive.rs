@@ -130,7 +130,7 @@ fn answer(
 fn row(ids: Vec<u32>, task_embedding: Option<Arc<[f32]>>) -> Row {
     let length = ids.len();
     let tokens = Tokens { ids, type_ids: vec![0; length], origins: vec![None; length], cut: None };
-    Row { tokens: Arc::new(tokens), task_embedding, reads: Reads { pooled: true, ..Reads::default() } }
+    Row { tokens: Arc::new(tokens), task_embedding, adapter: None, reads: Reads { pooled: true, ..Reads::default() } }
 }
 
 /// The vector that [`row`] asked for.

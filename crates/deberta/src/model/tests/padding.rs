@@ -60,7 +60,7 @@ fn a_batch_filled_up_to_a_bucket_answers_as_its_rows_alone() {
     let packing = Packing::in_bucket(&lengths, bucket);
     let tensors = plain(&mut model);
     let input = tensors.embeddings.forward(&rows, &packing).unwrap();
-    let first = on_host(&tensors.encoder.forward(&input, &packing, false).unwrap().first).unwrap();
+    let first = on_host(&tensors.encoder.forward(&input, &packing, false, &[]).unwrap().first).unwrap();
     for (place, index) in packing.order.iter().enumerate() {
         let found = &first[place * HIDDEN..(place + 1) * HIDDEN];
         let expected = expected[*index].cls.as_ref().unwrap();

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use crate::adapter::Adapter;
 use crate::ask::{Input, Mode};
 use crate::error::EngineError;
 use crate::head::HeadKind;
@@ -33,17 +34,19 @@ pub(super) struct PlannedRow {
     pub(super) reader: usize,
     pub(super) place: usize,
     pub(super) task_embedding: Option<Arc<[f32]>>,
+    pub(super) adapter: Option<Arc<Adapter>>,
     pub(super) reads: Reads,
 }
 
-/// Checks the input for each head and gathers the distinct rows. Rows are told apart by the address of their task
-/// embedding; those whose embeddings are equal at two addresses become one in the queue.
+/// Checks the input for each head and gathers the distinct rows. Rows are told apart by the addresses of their task
+/// embedding and their adapter; those whose embeddings are equal at two addresses become one in the queue. An adapter is
+/// part of what a head reads, so its rows carry it in shared mode too.
 pub(super) fn plan(input: &Input, found: &[Result<Arc<ServedHead>, EngineError>], mode: Option<Mode>) -> Plan {
     let inputs: BTreeMap<HeadKind, Arc<Input>> =
         HeadKind::ALL.into_iter().map(|kind| (kind, Arc::new(rows::read_by(input, kind)))).collect();
     let mut plan = Plan::default();
     let mut distinct: Vec<Vec<Sequence<'_>>> = Vec::new();
-    let mut places: HashMap<(usize, usize, usize), usize> = HashMap::new();
+    let mut places: HashMap<(usize, usize, [usize; 2]), usize> = HashMap::new();
     for found in found {
         let served = match found {
             Ok(served) => served,
@@ -69,13 +72,23 @@ pub(super) fn plan(input: &Input, found: &[Result<Arc<ServedHead>, EngineError>]
             Mode::Exact => served.head.parts().task_embedding.clone(),
             Mode::Shared => None,
         };
-        let address = task_embedding.as_ref().map_or(0, |numbers| numbers.as_ptr() as usize);
+        let adapter = served.head.parts().adapter.clone();
+        let address = [
+            task_embedding.as_ref().map_or(0, |numbers| numbers.as_ptr().addr()),
+            adapter.as_ref().map_or(0, |adapter| Arc::as_ptr(adapter).addr()),
+        ];
         let reads = Reads::of_head(&served.head);
         let rows = (0..n_sequences).map(|place| {
             let row = *places.entry((reader, place, address)).or_insert(plan.rows.len());
             match plan.rows.get_mut(row) {
                 Some(known) => known.reads = known.reads.union(reads),
-                None => plan.rows.push(PlannedRow { reader, place, task_embedding: task_embedding.clone(), reads }),
+                None => plan.rows.push(PlannedRow {
+                    reader,
+                    place,
+                    task_embedding: task_embedding.clone(),
+                    adapter: adapter.clone(),
+                    reads,
+                }),
             }
             row
         });

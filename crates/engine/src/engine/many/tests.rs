@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::*;
+use crate::adapter::{Adapter, LowRank, Site};
 use crate::engine::EngineParts;
 use crate::head::{HeadKind, HeadParts};
 use crate::limits::Limits;
@@ -52,14 +53,18 @@ fn publish(engine: &Engine, task: &str, kind: HeadKind, seed: usize) {
         task_embedding_by_default: true,
         ..HeadParts::default()
     };
+    publish_head(engine, task, Head::new(kind, HIDDEN, parts).unwrap());
+}
+
+fn publish_head(engine: &Engine, task: &str, head: Head) {
     let served = ServedHead {
         key: key(task),
         version: Version::FIRST,
-        digest: format!("sha256:{seed}"),
+        digest: format!("sha256:{task}"),
         encoder_digest: "sha256:00".to_owned(),
         forced: false,
         created_unix_seconds: 0,
-        head: Arc::new(Head::new(kind, HIDDEN, parts).unwrap()),
+        head: Arc::new(head),
     };
     engine.live().publish(LiveTask {
         key: key(task),
@@ -290,6 +295,30 @@ async fn what_is_known_is_sent_before_what_is_not() {
     };
     let (spent, ()) = tokio::join!(asking, receiving);
     assert_eq!(spent.rows, 2);
+}
+
+#[tokio::test]
+async fn heads_with_an_adapter_share_rows_with_its_other_heads_alone() {
+    let rows = Arc::default();
+    let engine = engine(&rows).await;
+    publish(&engine, "plain", HeadKind::Classification, 1);
+    publish(&engine, "plain-too", HeadKind::Classification, 2);
+    let part = LowRank::new(1, vec![0.5; HIDDEN].into(), vec![0.5; HIDDEN].into());
+    let adapter = Arc::new(Adapter::new(HIDDEN, [((0, Site::Value), part)].into(), None).unwrap());
+    for task in ["adapted", "adapted-too"] {
+        let parts = HeadParts {
+            weight: vec![0.25; 3 * HIDDEN].into(),
+            bias: vec![0.0; 3].into(),
+            adapter: Some(Arc::clone(&adapter)),
+            ..HeadParts::default()
+        };
+        publish_head(&engine, task, Head::new(HeadKind::Classification, HIDDEN, parts).unwrap());
+    }
+    let tasks = ["plain", "adapted", "plain-too", "adapted-too"].map(str::to_owned);
+    let before = rows.load(Ordering::SeqCst);
+    let answer = engine.classify_many(ask(&tasks, Mode::Shared)).await.unwrap();
+    assert!(answer.tasks.iter().all(Result::is_ok));
+    assert_eq!((answer.spent.rows, rows.load(Ordering::SeqCst) - before), (2, 2));
 }
 
 /// An engine whose model waits while the flag is set.
