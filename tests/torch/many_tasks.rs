@@ -95,7 +95,9 @@ async fn all_tasks_together_answer_what_each_answers_alone() {
         assert_eq!((together.outcomes.len(), together.mode()), (30, mode));
         // 27 tasks read the text; three read a row for each of three choices.
         assert_eq!(together.rows, if mode == v1::Mode::Exact { 27 + 3 * 3 } else { 1 + 3 });
-        for outcome in &together.outcomes {
+        // Each embedding is a row of its own in exact mode; one row is like another in shared mode.
+        let step = if mode == v1::Mode::Exact { 1 } else { 7 };
+        for outcome in together.outcomes.iter().step_by(step) {
             let name = outcome.task.as_str();
             let Some(Outcome::Prediction(prediction)) = &outcome.outcome else { panic!("{outcome:?}") };
             let request = v1::ClassifyRequest {
@@ -129,12 +131,11 @@ async fn a_text_of_another_kind_lies_farther_from_a_head_s_training_text() {
         reply.predictions[0].confidence.unwrap_or_default().ood_score
     };
     let bank = "I ordered my card two weeks ago and it still has not arrived.";
-    let news = "Oil prices climbed above $50 a barrel after producers agreed to cut output.";
-    for (task, own, other) in [("banking77", bank, news), ("ag_news", news, bank), ("conll2003/ner_tags", news, bank)] {
+    let game = "Germany beat Italy 2 - 1 in a World Cup qualifier in Rome on Saturday .";
+    for (task, own, other) in [("banking77", bank, game), ("ag_news", game, bank), ("conll2003/ner_tags", game, bank)] {
         let own = score(task, own, v1::Mode::Exact).await.unwrap();
         let other = score(task, other, v1::Mode::Exact).await.unwrap();
-        assert!(own < 1.0 && own < other, "{task}: {own} {other}");
+        assert!(own < 1.0 && other > 1.0, "{task}: {own} {other}");
     }
-    assert!(score("banking77", news, v1::Mode::Exact).await.unwrap() > 1.0);
-    assert_eq!(score("banking77", news, v1::Mode::Shared).await, None, "the statistics are those of exact rows");
+    assert_eq!(score("banking77", game, v1::Mode::Shared).await, None, "the statistics are those of exact rows");
 }

@@ -8,7 +8,7 @@ use engine::{
     Alias, EmbedAsk, Engine, EngineError, EngineParts, Head, HeadKind, Input, OodError, OodStatistics, Reading,
     Selector, TaskKey, TaskName, TenantName, VectorKind,
 };
-use registry::{Bundle, EncoderWidths};
+use registry::{Bundle, EncoderWidths, RegistryError};
 use tokio::time::Instant;
 
 use crate::comparison::{AskError, PATIENCE, QuestionError, loaded, publish_head, read_rows};
@@ -59,6 +59,9 @@ pub enum FarTextError {
         /// Why.
         source: EngineError,
     },
+    /// What was found cannot be kept.
+    #[error(transparent)]
+    Record(#[from] RegistryError),
     /// Vectors make no statistics.
     #[error("cannot make statistics of {task}")]
     Statistics {
@@ -78,7 +81,8 @@ struct Task {
 }
 
 /// Makes and judges statistics for every head of `bundle` that has files in `data`: JSON lines in `train/<task>.jsonl`
-/// and `validation/<task>.jsonl`, with `__` for each `/`. Others are left out. `told` hears of each as it is done.
+/// and `validation/<task>.jsonl`, with `__` for each `/`. Others are left out. `told` hears of each as it is done. Rows without text are
+/// passed over.
 ///
 /// # Errors
 /// [`FarTextError`].
@@ -87,7 +91,7 @@ pub async fn measure(
     (bundle, widths): (&Bundle, EncoderWidths),
     data: &Path,
     counts: RowCounts,
-    mut told: impl FnMut(&FarText),
+    mut told: impl FnMut(&FarText) -> Result<(), RegistryError>,
 ) -> Result<Vec<FarText>, FarTextError> {
     let tasks = tasks(bundle, widths, data, counts)?;
     let engine = Engine::start(parts).map_err(AskError::Thread)?;
@@ -99,7 +103,7 @@ pub async fn measure(
             let others = tasks.iter().filter(|other| other.name != task.name);
             let others: Vec<Input> = others.flat_map(|other| spread(&other.own, counts.of_each_other)).collect();
             let far_text = measure_one(&engine, task, &others).await?;
-            told(&far_text);
+            told(&far_text)?;
             measured.push(far_text);
         }
         Ok(measured)
@@ -191,11 +195,21 @@ fn tasks(bundle: &Bundle, widths: EncoderWidths, data: &Path, counts: RowCounts)
         tasks.push(Task {
             name: name.clone(),
             head: Arc::new(bundle.read_head(name, widths)?.1),
-            training: read_rows(&training, counts.training)?,
-            own: read_rows(&validation, counts.own)?,
+            training: with_text(read_rows(&training, counts.training)?),
+            own: with_text(read_rows(&validation, counts.own)?),
         });
     }
     if tasks.is_empty() { Err(QuestionError::NoRows { path: data.to_owned() }) } else { Ok(tasks) }
+}
+
+/// Those of `inputs` in which nothing is empty: data sets hold rows that no caller could ask about.
+fn with_text(mut inputs: Vec<Input>) -> Vec<Input> {
+    let is_full = |input: &Input| {
+        let mut texts = input.text.iter().chain(&input.choices).chain(&input.tokens);
+        texts.all(|text| !text.is_empty())
+    };
+    inputs.retain(is_full);
+    inputs
 }
 
 /// At most `count` of `inputs`, spread evenly.
@@ -215,6 +229,15 @@ mod tests {
         assert_eq!(auroc(&[1.0, 3.0], &[2.0, 4.0]), 0.75);
         assert_eq!(auroc(&[1.0, 1.0], &[1.0]), 0.5);
         assert!(auroc(&[], &[1.0]).is_nan());
+    }
+
+    #[test]
+    fn rows_with_something_empty_are_passed_over() {
+        let text = |text: &str| Input { text: Some(text.to_owned()), ..Input::default() };
+        let words =
+            |words: &[&str]| Input { tokens: words.iter().map(|&word| word.into()).collect(), ..Input::default() };
+        let inputs = vec![text(""), text("a"), words(&["b", ""]), words(&["c"])];
+        assert_eq!(with_text(inputs), [text("a"), words(&["c"])]);
     }
 
     #[test]

@@ -34,7 +34,10 @@ pub(crate) struct MeasureOod {
     /// Validation rows of every other task that count as texts of other tasks
     #[arg(long, value_name = "N", default_value_t = 10)]
     rows_of_each_other: usize,
-    /// Where the encoder runs, in fp32
+    /// Element type of the encoder
+    #[arg(long, default_value = "fp32")]
+    dtype: Precision,
+    /// Where the encoder runs
     #[arg(long, default_value = "cpu")]
     device: Device,
     /// Threads of the encoder on the CPU; 0 is one for each core
@@ -57,17 +60,18 @@ impl MeasureOod {
         let told = |far_text: &FarText| {
             let FarText { task, statistics, auroc, own, others } = far_text;
             say(&format!("| `{task}` | {auroc:.3} | {own} | {others} | {} |", statistics.vectors()));
+            if !self.record {
+                return Ok(());
+            }
+            // Four digits are more than a few hundred texts tell.
+            let auroc = Some(*auroc).filter(|auroc| auroc.is_finite()).map(|auroc| (auroc * 1e4).round() / 1e4);
+            bundle.record_ood(task, Arc::clone(statistics), auroc)
         };
         let parts = self.engine_parts(&bundle)?;
         let measured = runtime.block_on(measure(parts, (&bundle, widths), &self.data, counts, told))?;
         let mean = measured.iter().map(|far_text| far_text.auroc).sum::<f64>() / measured.len() as f64;
         say(&format!("\nmean {mean:.3} over {} tasks", measured.len()));
         if self.record {
-            for FarText { task, statistics, auroc, .. } in measured {
-                // Four digits are more than a few hundred texts tell.
-                let auroc = Some(auroc).filter(|auroc| auroc.is_finite()).map(|auroc| (auroc * 1e4).round() / 1e4);
-                bundle.record_ood(&task, statistics, auroc)?;
-            }
             say(&format!("recorded in the heads of {}", bundle.dir().display()));
         }
         Ok(())
@@ -78,7 +82,7 @@ impl MeasureOod {
         let options = LoadOptions {
             encoder_digest: bundle.encoder_digest()?.to_string(),
             device: self.device,
-            precision: Precision::Fp32,
+            precision: self.dtype,
             threads: self.threads,
             kernels: Kernels::Auto,
         };
