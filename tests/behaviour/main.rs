@@ -16,6 +16,8 @@ mod draining;
 mod evaluating;
 mod evaluating_from_the_command_line;
 mod finding;
+mod fit_command;
+mod fitting;
 mod health;
 mod installing;
 mod listing;

@@ -113,6 +113,7 @@ impl TestServer {
                 max_message_bytes: 1 << 20,
                 drain: Duration::from_secs(10),
                 reflection: true,
+                fit_memory_bytes: 1 << 20,
                 metrics: Some(metrics),
             },
         };

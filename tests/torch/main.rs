@@ -9,6 +9,7 @@ mod catalogue;
 mod chance;
 mod evaluating;
 mod exports;
+mod fitting;
 mod fixtures;
 mod layouts;
 mod many_heads;

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{classify, compare, embed, evaluate, heads, health, load, score, tasks, tokenize, zero_shot};
+use crate::{classify, compare, embed, evaluate, fit, heads, health, load, score, tasks, tokenize, zero_shot};
 
 /// Where a server is looked for.
 pub(crate) const DEFAULT_ADDRESS: &str = "http://127.0.0.1:50051";
 
 /// Asks a Headwater server, and looks after its heads.
 ///
-/// Exit status: 0 done, 1 some inputs failed, 2 usage, 3 cannot reach the server, 4 refused by the server.
+/// Exit status: 0 done, 1 some inputs failed, 2 usage, 3 cannot reach the server, 4 refused by the server, 130 interrupted.
 #[derive(Debug, Parser)]
 #[command(name = "headwater", version, max_term_width = 100)]
 pub struct Arguments {
@@ -84,6 +84,8 @@ pub(crate) enum Verb {
     /// Install, name, route, export and delete heads.
     #[command(subcommand)]
     Heads(heads::Verb),
+    /// Fit a head on labelled rows.
+    Fit(fit::Arguments),
     /// Ask whether the server is ready.
     Health(health::Arguments),
     /// Measure how fast texts are answered, so many at a time.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use tonic::{Code, Status, TimeoutExpired};
 
-use crate::{REFUSED, UNREACHABLE, USAGE};
+use crate::{INTERRUPTED, REFUSED, UNREACHABLE, USAGE};
 
 /// Why a command did not work. Inputs that fail one by one are answers, not errors.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +43,9 @@ pub enum CliError {
         /// The innermost cause.
         reason: String,
     },
+    /// The caller has ended it. The text says what that means.
+    #[error("{0}")]
+    Interrupted(&'static str),
     /// The server refused the call.
     #[error("{}: {}", code_name(status.code()), status.message())]
     Refused {
@@ -79,6 +82,7 @@ impl CliError {
             Self::Usage(_) | Self::Read { .. } | Self::Save { .. } | Self::Write(_) => USAGE,
             Self::Unreachable { .. } => UNREACHABLE,
             Self::Refused { .. } => REFUSED,
+            Self::Interrupted(_) => INTERRUPTED,
         }
     }
 }

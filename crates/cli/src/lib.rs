@@ -9,6 +9,7 @@ mod inputs;
 mod options;
 mod row;
 mod labelled;
+mod labelled_lines;
 mod lines;
 mod window;
 mod calls;
@@ -26,6 +27,7 @@ mod tokenize;
 mod tasks;
 mod evaluate;
 mod heads;
+mod fit;
 mod health;
 mod load;
 
@@ -47,6 +49,8 @@ pub const USAGE: i32 = 2;
 pub const UNREACHABLE: i32 = 3;
 /// The server refused the call.
 pub const REFUSED: i32 = 4;
+/// The caller pressed Ctrl-C, and what was under way is undone.
+pub const INTERRUPTED: i32 = 130;
 
 /// Where a run reads and writes.
 pub struct Streams {
@@ -102,6 +106,7 @@ async fn obey(verb: Verb, session: &mut Session) -> Result<Outcome, CliError> {
         Verb::Task(arguments) => tasks::show(arguments, session).await,
         Verb::Evaluate(arguments) => evaluate::run(arguments, session).await,
         Verb::Heads(verb) => heads::run(verb, session).await,
+        Verb::Fit(arguments) => fit::run(arguments, session).await,
         Verb::Health(arguments) => health::run(arguments, session).await,
         Verb::Load(arguments) => load::run(arguments, session).await,
     }

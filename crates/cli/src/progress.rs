@@ -1,5 +1,6 @@
 //! A bar for long work, where a person watches and results go elsewhere.
 
+use api::v1::{Progress, Stage};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::lines::Source;
@@ -60,5 +61,44 @@ impl Bar {
 
     pub(crate) fn finish(&self) {
         self.0.finish_and_clear();
+    }
+}
+
+/// A bar over the stages of long work on the server: how far the present stage is, and how long all took.
+pub(crate) struct StageBar(ProgressBar);
+
+impl StageBar {
+    pub(crate) fn new() -> Self {
+        Self(ProgressBar::new_spinner())
+    }
+
+    /// Shows where the work is.
+    pub(crate) fn show(&self, progress: &Progress) {
+        let template = match progress.total {
+            0 => "{spinner} {msg} {pos} {elapsed}",
+            _ => "{msg:10} {bar:40} {pos}/{len} {elapsed}",
+        };
+        self.0.set_style(ProgressStyle::with_template(template).expect("the template is one of ours"));
+        self.0.set_message(stage_name(progress.stage()));
+        self.0.set_length(progress.total);
+        self.0.set_position(progress.done);
+    }
+
+    pub(crate) fn finish(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// What a stage does, in a word.
+fn stage_name(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Unspecified => "working",
+        Stage::Receiving => "receiving",
+        Stage::Encoding => "encoding",
+        Stage::Searching => "searching",
+        Stage::Solving => "solving",
+        Stage::TaskEmbedding => "embedding",
+        Stage::Judging => "judging",
+        Stage::Installing => "installing",
     }
 }

@@ -8,18 +8,21 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use crate::error::{EngineError, Resource};
 use crate::limits::Limits;
 
+/// One row of so many that may be in flight may be one that nobody waits for.
+const BACKGROUND_SHARE: usize = 16;
+/// And never more than so many.
+const MOST_BACKGROUND_ROWS: usize = 64;
+
 /// Rows and bytes on loan; dropping it gives them back.
 #[derive(Debug)]
 pub struct Permit {
-    rows: OwnedSemaphorePermit,
-    bytes: OwnedSemaphorePermit,
+    held: Vec<OwnedSemaphorePermit>,
 }
 
 impl Permit {
     /// Holds what `other` holds, too.
     pub(crate) fn add(&mut self, other: Self) {
-        self.rows.merge(other.rows);
-        self.bytes.merge(other.bytes);
+        self.held.extend(other.held);
     }
 }
 
@@ -28,13 +31,19 @@ impl Permit {
 pub(crate) struct Admission {
     rows: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
+    /// Of rows that nobody waits for: a small share, beside the others.
+    background: Arc<Semaphore>,
+    max_background: usize,
     max_rows: usize,
     draining: AtomicBool,
 }
 
 impl Admission {
     pub(crate) fn new(limits: &Limits) -> Self {
+        let max_background = (limits.max_in_flight_rows / BACKGROUND_SHARE).clamp(1, MOST_BACKGROUND_ROWS);
         Self {
+            background: Arc::new(Semaphore::new(max_background)),
+            max_background,
             rows: Arc::new(Semaphore::new(limits.max_in_flight_rows)),
             bytes: Arc::new(Semaphore::new(limits.max_in_flight_bytes)),
             max_rows: limits.max_in_flight_rows,
@@ -47,7 +56,19 @@ impl Admission {
         if self.draining.load(Ordering::Acquire) {
             return Err(EngineError::Draining);
         }
-        Ok(Permit { rows: take(&self.rows, rows, Resource::Rows)?, bytes: take(&self.bytes, bytes, Resource::Bytes)? })
+        let held = vec![take(&self.rows, rows, Resource::Rows)?, take(&self.bytes, bytes, Resource::Bytes)?];
+        Ok(Permit { held })
+    }
+
+    /// A permit for rows that nobody waits for, as soon as there is one. It counts no bytes: so few rows hold little. An
+    /// input of more rows than there may be takes all there are.
+    pub(crate) async fn admit_background(&self, rows: usize) -> Result<Permit, EngineError> {
+        let n = u32::try_from(rows.clamp(1, self.max_background)).unwrap_or(u32::MAX);
+        let rows = Arc::clone(&self.background).acquire_many_owned(n).await.map_err(|_| EngineError::Draining)?;
+        if self.draining.load(Ordering::Acquire) {
+            return Err(EngineError::Draining);
+        }
+        Ok(Permit { held: vec![rows] })
     }
 
     pub(crate) fn in_flight_rows(&self) -> usize {
@@ -57,6 +78,7 @@ impl Admission {
     /// Admits nothing from now on.
     pub(crate) fn close(&self) {
         self.draining.store(true, Ordering::Release);
+        self.background.close();
     }
 
     /// Returns once every permit has come back.

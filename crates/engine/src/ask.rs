@@ -48,6 +48,16 @@ pub enum Aggregation {
     Max,
 }
 
+/// Who waits for the rows of an ask.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Priority {
+    /// A caller does: they go as soon as a worker is free.
+    #[default]
+    Caller,
+    /// Nobody does, as in a fit: they go when callers hardly notice, and only a few are in flight.
+    Background,
+}
+
 /// How inputs are to be read, whatever is asked of them.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Reading {
@@ -57,6 +67,8 @@ pub struct Reading {
     pub max_tokens: Option<usize>,
     /// When the caller stops waiting.
     pub deadline: Option<Instant>,
+    /// Who waits.
+    pub priority: Priority,
 }
 
 /// A question: one task, one or more inputs.

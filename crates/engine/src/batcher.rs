@@ -1,19 +1,23 @@
 //! Mechanism: the queue between asks and the workers. It never waits to fill a batch, and equal rows are one row while
 //! they wait and while they run.
 
-use std::collections::{BTreeMap, HashMap, HashSet, hash_map};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{HashMap, HashSet, hash_map};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::batch::{Budget, Candidate, next_batch};
+use crate::ask::Priority;
+use crate::batch::Budget;
 use crate::counters::Counters;
-use crate::error::{EngineError, Stage};
+use crate::error::EngineError;
+use crate::line::Line;
 use crate::model::{Reads, Row, RowOutput};
+use crate::pace::{Leave, Pace};
 use crate::row_key::RowKey;
+
+pub(crate) use crate::line::{Entry, Subscriber};
 
 /// What comes back for one row.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,28 +27,12 @@ pub(crate) struct Done {
     pub(crate) encoded: Duration,
 }
 
-/// Who waits for a row.
+/// Rows that a worker takes away together.
 #[derive(Debug)]
-pub(crate) struct Subscriber {
-    pub(crate) reply: oneshot::Sender<Result<Done, EngineError>>,
-    pub(crate) deadline: Option<Instant>,
-    pub(crate) queued_at: Instant,
-    /// Set when the row joins a batch; the ask holds the other end, to say where a deadline hit it.
-    pub(crate) taken: Arc<AtomicBool>,
-}
-
-/// A row in the queue: the model sees `row` alone.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    pub(crate) key: RowKey,
-    /// Reads what any of its subscribers reads.
-    pub(crate) row: Row,
-    /// In the order in which they came; while the row waits there is at least one.
-    pub(crate) subscribers: Vec<Subscriber>,
-    /// Batches in which later rows went before it.
-    overtaken: u8,
-    /// It runs, and others may join it.
-    joinable: bool,
+pub(crate) struct Batch {
+    pub(crate) entries: Vec<Entry>,
+    /// Whose rows they are: all of one priority.
+    pub(crate) priority: Priority,
 }
 
 /// The queue. Its length is bounded by admission: every subscriber holds a permit.
@@ -56,13 +44,13 @@ pub(crate) struct Queue {
     counters: Arc<Counters>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    /// By number in line, oldest first.
-    entries: BTreeMap<u64, Entry>,
-    /// The number in line of every row that waits.
-    places: HashMap<RowKey, u64>,
-    next_place: u64,
+    /// Rows that callers wait for.
+    callers: Line,
+    /// Rows that can wait: none of them is in the other line as well.
+    background: Line,
+    pace: Pace,
     running: HashMap<RowKey, Running>,
     closed: Option<EngineError>,
 }
@@ -84,17 +72,29 @@ pub(crate) struct Underway<'a> {
 }
 
 impl Queue {
-    pub(crate) fn new(budget: Budget, counters: Arc<Counters>) -> Self {
-        Self { state: Mutex::default(), changed: Condvar::new(), budget, counters }
+    /// A queue whose batches keep to `budget`, and whose background rows take at most so many thousandths of the time
+    /// while callers would notice them.
+    pub(crate) fn new(budget: Budget, background_permille: u32, counters: Arc<Counters>) -> Self {
+        let state = State {
+            callers: Line::default(),
+            background: Line::default(),
+            pace: Pace::new(budget.tokens, background_permille),
+            running: HashMap::new(),
+            closed: None,
+        };
+        Self { state: Mutex::new(state), changed: Condvar::new(), budget, counters }
     }
 
     /// Puts all rows of an ask in line, or none. A row that waits or runs already gets one subscriber more.
-    pub(crate) fn push(&self, rows: Vec<(RowKey, Row, Subscriber)>) -> Result<(), EngineError> {
+    pub(crate) fn push(&self, rows: Vec<(RowKey, Row, Subscriber)>, priority: Priority) -> Result<(), EngineError> {
         let mut state = self.lock();
         if let Some(reason) = &state.closed {
             return Err(reason.clone());
         }
-        let joined = rows.into_iter().map(|row| state.join_or_append(row)).filter(|joined| *joined).count();
+        let joined = rows.into_iter().map(|row| state.join_or_append(row, priority)).filter(|joined| *joined).count();
+        if priority == Priority::Caller {
+            state.pace.caller_came(Instant::now());
+        }
         drop(state);
         self.counters.deduplicated_rows.add(joined as u64);
         self.changed.notify_one();
@@ -102,32 +102,52 @@ impl Queue {
     }
 
     /// The next batch, as soon as there is one; `None` once the queue is closed and empty.
-    pub(crate) fn take_batch(&self) -> Option<Vec<Entry>> {
+    pub(crate) fn take_batch(&self) -> Option<Batch> {
         let mut state = self.lock();
         loop {
-            self.drop_the_dead(&mut state);
-            let mut batch = state.take_next(self.budget);
-            if !batch.is_empty() {
-                state.register(&mut batch);
-                for subscriber in batch.iter().flat_map(|entry| &entry.subscribers) {
-                    subscriber.taken.store(true, Ordering::Release);
+            let now = Instant::now();
+            self.drop_the_dead(&mut state, now);
+            let wake_at = match state.take_next(self.budget, now) {
+                Ok(mut batch) => {
+                    state.register(&mut batch.entries);
+                    for subscriber in batch.entries.iter().flat_map(|entry| &entry.subscribers) {
+                        subscriber.taken.store(true, Ordering::Release);
+                    }
+                    if !state.is_empty() {
+                        // What is left is for another worker, if one is free.
+                        self.changed.notify_one();
+                    }
+                    return Some(batch);
                 }
-                if !state.entries.is_empty() {
-                    // What is left is for another worker, if one is free.
-                    self.changed.notify_one();
-                }
-                return Some(batch);
-            }
-            if state.closed.is_some() {
+                Err(wake_at) => wake_at,
+            };
+            if state.closed.is_some() && state.is_empty() {
                 return None;
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = match wake_at {
+                Some(at) => {
+                    let patience = at.saturating_duration_since(now);
+                    self.changed.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+
+    /// Tells the queue how long a batch took, and how long its callers waited, so that background rows keep their
+    /// distance.
+    pub(crate) fn ran(&self, priority: Priority, tokens: usize, took: Duration, latencies: &[Duration]) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        match priority {
+            Priority::Caller => latencies.iter().for_each(|latency| state.pace.caller_served(*latency, now)),
+            Priority::Background => state.pace.background_ran(tokens, took, now),
         }
     }
 
     /// What the worker that has taken `batch` holds until it is done.
-    pub(crate) fn underway(&self, batch: &[Entry]) -> Underway<'_> {
-        let joinable = batch.iter().filter(|entry| entry.joinable);
+    pub(crate) fn underway(&self, batch: &Batch) -> Underway<'_> {
+        let joinable = batch.entries.iter().filter(|entry| entry.joinable);
         Underway { queue: self, keys: joinable.map(|entry| entry.key.clone()).collect() }
     }
 
@@ -139,14 +159,14 @@ impl Queue {
 
     /// Refuses new rows with `reason` and answers everything in line with it.
     pub(crate) fn fail(&self, reason: &EngineError) {
-        let entries = {
+        let entries: Vec<Entry> = {
             let mut state = self.lock();
             state.closed.get_or_insert_with(|| reason.clone());
-            state.places.clear();
-            std::mem::take(&mut state.entries)
+            let callers = state.callers.clear();
+            callers.chain(state.background.clear()).collect()
         };
         self.changed.notify_all();
-        for subscriber in entries.into_values().flat_map(|entry| entry.subscribers) {
+        for subscriber in entries.into_iter().flat_map(|entry| entry.subscribers) {
             // A caller who has left needs no answer.
             let _ = subscriber.reply.send(Err(reason.clone()));
         }
@@ -154,36 +174,15 @@ impl Queue {
 
     /// Rows in line, equal ones counted once.
     pub(crate) fn len(&self) -> usize {
-        self.lock().entries.len()
+        let state = self.lock();
+        state.callers.len() + state.background.len()
     }
 
-    /// Takes out the subscribers whose deadline has passed or who have left, and the rows that nobody waits for now.
-    fn drop_the_dead(&self, state: &mut State) {
-        let now = Instant::now();
-        let (mut expired, mut abandoned) = (0, 0);
-        let State { entries, places, .. } = state;
-        entries.retain(|_, entry| {
-            entry.subscribers.retain_mut(|subscriber| {
-                if subscriber.reply.is_closed() {
-                    abandoned += 1;
-                    return false;
-                }
-                let alive = subscriber.deadline.is_none_or(|deadline| deadline > now);
-                if !alive {
-                    expired += 1;
-                    let (spent, _) = oneshot::channel();
-                    let reply = std::mem::replace(&mut subscriber.reply, spent);
-                    let _ = reply.send(Err(EngineError::DeadlineExceeded(Stage::Queue)));
-                }
-                alive
-            });
-            if entry.subscribers.is_empty() {
-                places.remove(&entry.key);
-            }
-            !entry.subscribers.is_empty()
-        });
-        self.counters.expired_rows.add(expired);
-        self.counters.abandoned_rows.add(abandoned);
+    fn drop_the_dead(&self, state: &mut State, now: Instant) {
+        for dead in [state.callers.drop_the_dead(now), state.background.drop_the_dead(now)] {
+            self.counters.expired_rows.add(dead.expired);
+            self.counters.abandoned_rows.add(dead.abandoned);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -212,23 +211,8 @@ impl Drop for Underway<'_> {
 }
 
 impl State {
-    /// Whether an equal row was there to join.
-    fn join_or_append(&mut self, (key, row, subscriber): (RowKey, Row, Subscriber)) -> bool {
-        if let Some(entry) = self.places.get(&key).and_then(|place| self.entries.get_mut(place)) {
-            entry.row.reads = entry.row.reads.union(row.reads);
-            entry.subscribers.push(subscriber);
-            return true;
-        }
-        if let Some(running) = self.running.get_mut(&key).filter(|running| running.reads.covers(row.reads)) {
-            subscriber.taken.store(true, Ordering::Release);
-            running.late.push(subscriber);
-            return true;
-        }
-        self.places.insert(key.clone(), self.next_place);
-        self.entries
-            .insert(self.next_place, Entry { key, row, subscribers: vec![subscriber], overtaken: 0, joinable: false });
-        self.next_place += 1;
-        false
+    fn is_empty(&self) -> bool {
+        self.callers.is_empty() && self.background.is_empty()
     }
 
     /// Lets others join the rows of `batch`, but for those that run in another batch already and are joined there.
@@ -241,22 +225,47 @@ impl State {
         }
     }
 
-    fn take_next(&mut self, budget: Budget) -> Vec<Entry> {
-        let candidate = |entry: &Entry| Candidate { length: entry.row.tokens.len(), overtaken: entry.overtaken };
-        let plan = next_batch(self.entries.values().map(candidate), budget);
-        let reach = plan.taken.last().map_or(0, |last| last + 1);
-        let in_line: Vec<u64> = self.entries.keys().copied().take(reach).collect();
-        for place in plan.overtaken {
-            if let Some(entry) = in_line.get(place).and_then(|number| self.entries.get_mut(number)) {
-                entry.overtaken += 1;
+    /// The next batch; otherwise when to look again, where that is known.
+    fn take_next(&mut self, budget: Budget, now: Instant) -> Result<Batch, Option<Instant>> {
+        let leave = self.background.first_length().map(|first| match self.closed {
+            Some(_) => Leave::Now { tokens: budget.tokens },
+            None => self.pace.leave(first, !self.callers.is_empty(), now),
+        });
+        match leave {
+            Some(Leave::Now { tokens }) => {
+                let entries = self.background.take_next(Budget { tokens, ..budget });
+                Ok(Batch { entries, priority: Priority::Background })
             }
+            Some(Leave::NotBefore(_)) | None if !self.callers.is_empty() => {
+                Ok(Batch { entries: self.callers.take_next(budget), priority: Priority::Caller })
+            }
+            Some(Leave::NotBefore(at)) => Err(Some(at)),
+            None => Err(None),
         }
-        let taken = plan.taken.into_iter().filter_map(|place| self.entries.remove(in_line.get(place)?));
-        let batch: Vec<Entry> = taken.collect();
-        for entry in &batch {
-            self.places.remove(&entry.key);
+    }
+
+    /// Whether an equal row was there to join. A background row that a caller wants as well becomes the caller's.
+    fn join_or_append(&mut self, (key, row, subscriber): (RowKey, Row, Subscriber), priority: Priority) -> bool {
+        let Err(subscriber) = self.callers.join(&key, &row, subscriber) else { return true };
+        let Err(subscriber) = self.background.join(&key, &row, subscriber) else {
+            if priority == Priority::Caller
+                && let Some(Entry { row, subscribers, .. }) = self.background.remove(&key)
+            {
+                self.callers.append(key, row, subscribers);
+            }
+            return true;
+        };
+        if let Some(running) = self.running.get_mut(&key).filter(|running| running.reads.covers(row.reads)) {
+            subscriber.taken.store(true, Ordering::Release);
+            running.late.push(subscriber);
+            return true;
         }
-        batch
+        let line = match priority {
+            Priority::Caller => &mut self.callers,
+            Priority::Background => &mut self.background,
+        };
+        line.append(key, row, vec![subscriber]);
+        false
     }
 }
 

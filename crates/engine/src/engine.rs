@@ -22,6 +22,7 @@ use crate::tokens::Tokenizer;
 use crate::worker::{self, ModelFactory, WorkerParts, WorkerState, WorkerStates};
 
 mod classify;
+mod features;
 mod many;
 mod one_head;
 mod path;
@@ -31,6 +32,7 @@ mod vectors;
 mod zero_shot;
 
 pub use classify::{Answer, Answered};
+pub use features::Vectors;
 pub use many::{ManyAnswer, ManyAsk, Spent, TaskAnswer, TaskOutcome};
 pub use reward::{RewardAnswer, RewardAsk, RewardInput, Rewarded, preferences};
 pub use vectors::{EmbedAsk, Embedded, Embedding, Tokenized};
@@ -100,7 +102,7 @@ impl Engine {
         let EngineParts { factory, replicas, tokenizer, limits } = parts;
         let counters = Arc::new(Counters::default());
         let budget = Budget { tokens: limits.batch_tokens, rows: limits.batch_rows };
-        let queue = Arc::new(Queue::new(budget, Arc::clone(&counters)));
+        let queue = Arc::new(Queue::new(budget, limits.background_permille, Arc::clone(&counters)));
         let cache = Arc::new(Cache::new(limits.cache_bytes, Arc::clone(&counters)));
         let replicas = replicas.max(1);
         let (states, state) = WorkerStates::new(replicas);

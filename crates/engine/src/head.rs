@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::adapter::{Adapter, AdapterError};
 use crate::ask::Input;
+use crate::fit_record::FitRecord;
 use crate::trust::{Trust, TrustError};
 
 /// The most labels one head may have.
@@ -77,6 +78,8 @@ pub struct About {
     pub metrics: BTreeMap<String, f64>,
     /// Inputs that show what the head is asked.
     pub samples: Vec<Input>,
+    /// How it was fitted, where a server did that.
+    pub fit: Option<FitRecord>,
 }
 
 /// One linear layer over the encoder's output, with its labels. Cheap to share, never changes.

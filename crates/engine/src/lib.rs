@@ -9,6 +9,7 @@ mod adapter;
 mod head;
 mod trust;
 mod traffic;
+mod fit_record;
 mod live;
 mod ask;
 mod tokens;
@@ -21,6 +22,8 @@ mod cache;
 mod limits;
 mod admission;
 mod batch;
+mod pace;
+mod line;
 mod batcher;
 mod worker;
 mod scoring;
@@ -41,14 +44,15 @@ pub use adapter::{
     Adapter, AdapterError, LowRank, MAX_ADAPTER_LAYERS, MAX_ADAPTER_NUMBERS, MAX_ADAPTER_RANK, OwnPooler, Site,
 };
 pub use admission::Permit;
-pub use ask::{Aggregation, Ask, Input, Mode, Reading, Truncation};
+pub use ask::{Aggregation, Ask, Input, Mode, Priority, Reading, Truncation};
 pub use counters::{Counter, Counters};
 pub use engine::{
     Answer, Answered, Candidate, EmbedAsk, Embedded, Embedding, Engine, EngineParts, ManyAnswer, ManyAsk, RewardAnswer,
     RewardAsk, RewardInput, Rewarded, Spent, TaskAnswer, TaskOutcome, Timing, Tokenized, ZeroShotAnswer,
-    ZeroShotAnswered, ZeroShotAsk, ZeroShotInput, preferences,
+    Vectors, ZeroShotAnswered, ZeroShotAsk, ZeroShotInput, preferences,
 };
 pub use error::{EngineError, Resource, Stage};
+pub use fit_record::FitRecord;
 pub use fitting::{Fit, Kept, Side, Strategy, overlap, windows};
 pub use head::{About, Head, HeadError, HeadKind, HeadParts, MAX_LABEL_BYTES, MAX_LABELS};
 pub use limits::Limits;

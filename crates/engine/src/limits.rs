@@ -23,6 +23,8 @@ pub struct Limits {
     pub batch_rows: usize,
     /// Bytes of encoder outputs kept for rows that come again, their keys included; 0 keeps none.
     pub cache_bytes: usize,
+    /// Thousandths of the time that background rows may take which callers would notice.
+    pub background_permille: u32,
     /// Texts tokenized at the same time.
     pub tokenizer_threads: usize,
 }

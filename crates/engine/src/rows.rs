@@ -33,7 +33,12 @@ pub(crate) fn mode(asked: Option<Mode>, head: &Head) -> Mode {
 
 /// Checks every field against the head's kind and the limits, before any work is done.
 pub(crate) fn check(ask: &Ask, head: &Head, limits: &Limits) -> Result<Cost, EngineError> {
-    check_each(&ask.inputs, limits, |input, at| check_fields(input, head, at))
+    check_inputs(&ask.inputs, head, limits)
+}
+
+/// The same for inputs that are not part of an ask.
+pub(crate) fn check_inputs(inputs: &[Input], head: &Head, limits: &Limits) -> Result<Cost, EngineError> {
+    check_each(inputs, limits, |input, at| check_fields(input, head, at))
 }
 
 /// Checks the sizes of the one input of many heads, and gives its bytes.

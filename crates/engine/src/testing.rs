@@ -27,6 +27,7 @@ pub fn small_limits() -> Limits {
         batch_tokens: 512,
         batch_rows: 64,
         cache_bytes: 0,
+        background_permille: 5,
         tokenizer_threads: 2,
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use crate::batcher::{Done, Entry, Queue};
+use crate::batcher::{Batch, Done, Queue};
 use crate::cache::Cache;
 use crate::counters::Counters;
 use crate::error::EngineError;
@@ -113,18 +113,22 @@ fn warm_up(model: &mut dyn Model, tokenizer: &dyn Tokenizer) -> Result<(), Model
     model.forward(&[row]).map(drop)
 }
 
-fn run(model: &mut dyn Model, batch: Vec<Entry>, parts: &WorkerParts) {
+fn run(model: &mut dyn Model, batch: Batch, parts: &WorkerParts) {
     let counters = &parts.counters;
     let started = Instant::now();
     let underway = parts.queue.underway(&batch);
     let (rows, waiting): (Vec<_>, Vec<_>) =
-        batch.into_iter().map(|entry| (entry.row, (entry.key, entry.subscribers))).unzip();
+        batch.entries.into_iter().map(|entry| (entry.row, (entry.key, entry.subscribers))).unzip();
     // Bound last, so that it ends first should the model panic: nobody joins a row whose callers know already.
     let mut underway = underway;
     let outputs = forward(model, &rows);
     let encoded = started.elapsed();
     counters.batches.add(1);
     counters.model_microseconds.add(u64::try_from(encoded.as_micros()).unwrap_or(u64::MAX));
+    let latencies = waiting.iter().flat_map(|(_, subscribers)| subscribers);
+    let latencies: Vec<Duration> = latencies.map(|subscriber| subscriber.queued_at.elapsed()).collect();
+    let tokens = rows.iter().map(|row| row.tokens.len()).sum();
+    parts.queue.ran(batch.priority, tokens, encoded, &latencies);
     for ((output, (key, subscribers)), row) in outputs.into_iter().zip(waiting).zip(&rows) {
         if let Ok(output) = &output {
             parts.cache.keep(&key, output);

@@ -74,6 +74,7 @@ impl RawAbout {
             source: self.source,
             metrics: self.metrics,
             samples: self.samples.into_iter().map(Input::from).collect(),
+            fit: None,
         }
     }
 

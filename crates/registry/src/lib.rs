@@ -13,6 +13,7 @@ mod weights_error;
 pub mod manifest;
 mod about;
 mod ood;
+mod fit_table;
 pub mod weights;
 mod adapter_tensors;
 mod head_folder;

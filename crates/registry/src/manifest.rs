@@ -52,6 +52,32 @@
 //! [about.metrics]
 //! f1 = 0.91
 //!
+//! # Optional: how a server fitted the head. Nothing here changes an answer.
+//! [fit]
+//! # The labelled rows in their order.
+//! data_digest = "sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"
+//! # Seconds since 1970, and how long it took.
+//! unix_seconds = 1764000000
+//! elapsed_millis = 41250
+//! train_rows = 9003
+//! validation_rows = 1000
+//! skipped_rows = 2
+//! # lbfgs or normal_equations.
+//! solver = "lbfgs"
+//! # L2 on the mean loss over standardised vectors.
+//! l2_strength = 0.003
+//! # 0 where nothing was chosen by cross-validation.
+//! folds = 5
+//! # none or balanced.
+//! class_weights = "none"
+//! # Any whole number from 0, in quotes because TOML's end sooner.
+//! seed = "7"
+//! max_iterations = 500
+//! iterations = 107
+//! converged = true
+//! # Steps by which a task embedding was learned; 0 where none was.
+//! embedding_steps = 0
+//!
 //! # At most 16: inputs that show what the head is asked, with the fields that its kind takes of text, text_pair,
 //! # choices and tokens, at most 4,096 bytes each. `SuggestTasks` compares texts with them.
 //! [[about.samples]]
@@ -81,6 +107,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::about::RawAbout;
 use crate::digest::Digest;
+use crate::fit_table::RawFit;
 use crate::ood::RawOod;
 use crate::weights::Tensors;
 
@@ -175,6 +202,7 @@ struct RawManifest {
     #[serde(default, skip_serializing_if = "RawAbout::is_empty")]
     about: RawAbout,
     #[serde(skip_serializing_if = "Option::is_none")]
+    fit: Option<RawFit>,
     ood: Option<RawOod>,
 }
 
@@ -238,6 +266,7 @@ impl Manifest {
             value_minimum: self.trust.value_minimum,
             value_maximum: self.trust.value_maximum,
             about: RawAbout::of(&self.about),
+            fit: self.about.fit.as_ref().map(RawFit::of),
             ood: self.trust.ood.as_deref().map(RawOod::of),
         };
         toml::to_string(&raw).map_err(|error| ManifestError::Syntax(error.to_string()))
@@ -290,7 +319,7 @@ impl RawManifest {
                 value_maximum: self.value_maximum,
                 ood: self.ood.map(RawOod::check).transpose()?,
             },
-            about: self.about.into_about(),
+            about: About { fit: self.fit.map(RawFit::into_record).transpose()?, ..self.about.into_about() },
         })
     }
 }

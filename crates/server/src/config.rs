@@ -63,6 +63,12 @@ pub(crate) struct Serve {
     /// Bytes of encoder outputs kept for texts that come again, keys included; 0 turns it off
     #[arg(long, env = "HEADWATER_CACHE_BYTES", value_name = "BYTES", default_value_t = 64 << 20)]
     cache_bytes: usize,
+    /// Thousandths of the time that the encoder may work on rows of a fit where calls would notice it; elsewhere it is free
+    #[arg(long, env = "HEADWATER_BACKGROUND_PERMILLE", value_name = "N", default_value_t = 5)]
+    background_permille: u32,
+    /// Bytes of vectors and layers that a fit may hold in memory; there is one fit at a time
+    #[arg(long, env = "HEADWATER_FIT_MEMORY_BYTES", value_name = "BYTES", default_value_t = 512 << 20)]
+    fit_memory_bytes: usize,
     /// Inputs of one call
     #[arg(long, env = "HEADWATER_MAX_INPUTS", value_name = "N", default_value_t = 256)]
     max_inputs: usize,
@@ -127,6 +133,7 @@ impl Serve {
             batch_tokens: batch_tokens(self.batch_tokens, self.device),
             batch_rows: self.batch_rows,
             cache_bytes: self.cache_bytes,
+            background_permille: self.background_permille,
             tokenizer_threads: self.tokenizer_threads.max(1),
         };
         let options = LoadOptions {
@@ -161,6 +168,7 @@ impl Serve {
                 max_message_bytes: self.max_message_bytes,
                 drain: Duration::from_secs(self.drain_seconds),
                 reflection: !self.no_reflection,
+                fit_memory_bytes: self.fit_memory_bytes,
                 metrics,
             },
         })

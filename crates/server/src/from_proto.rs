@@ -105,7 +105,7 @@ pub(crate) fn options(
         other @ (Truncation::Cut | Truncation::Refuse) => other,
     };
     let max_tokens = options.max_tokens.map(|tokens| tokens as usize);
-    let reading = Reading { truncation, max_tokens, deadline };
+    let reading = Reading { truncation, max_tokens, deadline, ..Reading::default() };
     Ok(Options { wanted: wanted(&options)?, mode: mode(options.mode)?, reading })
 }
 
@@ -200,7 +200,7 @@ fn reading(truncation_number: i32, max_tokens: Option<u32>) -> Result<Reading, S
     if let Truncation::Windows(_) = truncation {
         return Err(invalid_field("truncation", "windows combine what a head makes of them: nothing here has a head"));
     }
-    Ok(Reading { truncation, max_tokens: max_tokens.map(|tokens| tokens as usize), deadline: None })
+    Ok(Reading { truncation, max_tokens: max_tokens.map(|tokens| tokens as usize), ..Reading::default() })
 }
 
 fn truncation(field: &str, number: i32) -> Result<Truncation, Status> {

@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::changes::Writer;
 use crate::serving::Serving;
 use crate::{
-    download, evaluate, from_proto, install, moving, status, to_proto, transformers, update_metadata, upload,
+    download, evaluate, fit_call, from_proto, install, moving, status, to_proto, transformers, update_metadata, upload,
 };
 
 /// The service.
@@ -157,9 +157,11 @@ impl HeadService for Heads {
 
     async fn fit_head(
         &self,
-        _: Request<Streaming<v1::FitHeadRequest>>,
+        request: Request<Streaming<v1::FitHeadRequest>>,
     ) -> Result<Response<Self::FitHeadStream>, Status> {
-        Err(status::unimplemented("FitHead"))
+        self.serving.check_open()?;
+        let events = fit_call::start(Arc::clone(&self.serving), request.into_inner());
+        Ok(Response::new(ReceiverStream::new(events)))
     }
 
     async fn evaluate_head(

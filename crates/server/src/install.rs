@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use api::v1;
-use engine::{Alias, Head, HeadParts, Version};
-use registry::{Change, EncoderWidths, HeadFolder, Install};
+use engine::{Alias, Head, HeadParts, ModelInfo, TaskKey, Version};
+use registry::{Change, Digest, EncoderWidths, HeadFolder, Install, Installed};
 use tonic::Status;
 
 use crate::changes::Writer;
@@ -62,13 +62,44 @@ pub(crate) async fn install(
     }
     let head = Arc::new(head);
     engine.try_head(Arc::clone(&head)).await.map_err(status::of_engine)?;
-    let make_live = header.make_live;
+    let install = Install { key, version, head, encoder: manifest.encoder, forced, aliases: Vec::new() };
+    let placed = place(serving, install, header.make_live).await?;
+    Ok(v1::InstallHeadResponse {
+        task: placed.installed.key.task.to_string(),
+        version: placed.installed.version.number(),
+        head_digest: placed.installed.digest.to_string(),
+        already_installed: placed.already_installed,
+        live: placed.live,
+        generation: placed.generation,
+        warnings,
+    })
+}
+
+/// The digest that `head` will have as a version of `key`, once its folder is one that would be accepted.
+pub(crate) fn check(key: &TaskKey, head: &Head, (info, encoder): (&ModelInfo, Digest)) -> Result<Digest, Status> {
+    let folder = HeadFolder::of_head(&key.task, head, encoder).map_err(status::of_registry)?;
+    let widths = EncoderWidths { hidden: info.hidden, embedding: info.embedding };
+    folder.parse(widths).map_err(status::of_registry)?;
+    Ok(Digest::of(&folder.head_toml))
+}
+
+/// Where a head has come to be.
+pub(crate) struct Placed {
+    pub(crate) installed: Arc<Installed>,
+    pub(crate) already_installed: bool,
+    /// Whether the alias `live` names it now.
+    pub(crate) live: bool,
+    pub(crate) generation: u64,
+}
+
+/// Makes a head durable and served. It becomes live as the first version of its task, or where `make_live` says so.
+pub(crate) async fn place(serving: &Serving, install: Install, make_live: bool) -> Result<Placed, Status> {
     let apply = move |writer: &mut Writer| {
+        let key = install.key.clone();
         let is_first = writer.registry().task(&key).is_none();
         let aliases = if make_live || is_first { vec![Alias::live()] } else { Vec::new() };
-        let install = Install { key: key.clone(), version, head, encoder: manifest.encoder, forced, aliases };
         let newest = writer.registry().task(&key).and_then(|task| task.last_version);
-        let committed = writer.apply(Change::Install(install))?;
+        let committed = writer.apply(Change::Install(Install { aliases, ..install }))?;
         let task = writer.registry().task(&key).cloned();
         Ok((newest, committed, task))
     };
@@ -78,14 +109,11 @@ pub(crate) async fn install(
         .first()
         .ok_or_else(|| status::internal("the registry failed", "an install without a version"))?;
     let live = task.as_ref().and_then(|task| task.aliases.get(&Alias::live()).copied());
-    Ok(v1::InstallHeadResponse {
-        task: installed.key.task.to_string(),
-        version: installed.version.number(),
-        head_digest: installed.digest.to_string(),
+    Ok(Placed {
         already_installed: newest.is_some_and(|newest| installed.version <= newest),
         live: live == Some(installed.version),
         generation: generation_of(&committed, task.map_or(0, |task| task.generation)),
-        warnings,
+        installed: Arc::clone(installed),
     })
 }
 

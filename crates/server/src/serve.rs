@@ -61,6 +61,8 @@ pub struct Settings {
     pub drain: Duration,
     /// Whether clients may ask for the contract.
     pub reflection: bool,
+    /// Bytes that a fit may hold in memory.
+    pub fit_memory_bytes: usize,
     /// Where numbers are served over HTTP, if anywhere.
     pub metrics: Option<TcpListener>,
 }
@@ -118,7 +120,8 @@ pub async fn serve(
     let (changes, writer_thread) = Changes::start(writer).map_err(ServeError::Thread)?;
     let (phase, phases) = watch::channel(Phase::Starting);
     let encoder_dir = bundle.as_ref().map(Bundle::encoder_dir);
-    let serving = Arc::new(Serving::new(Arc::clone(&engine), changes.clone(), phases, encoder_dir));
+    let fit_memory = settings.fit_memory_bytes;
+    let serving = Arc::new(Serving::new(Arc::clone(&engine), changes.clone(), phases, encoder_dir, fit_memory));
     let (reporter, health_service) = tonic_health::server::health_reporter();
     let health = Health::new(reporter).await;
     let finder = Arc::new(Finder::new());

@@ -37,6 +37,8 @@ pub(crate) struct Serving {
     encoder_dir: Option<PathBuf>,
     exports: Arc<Semaphore>,
     evaluations: Arc<Semaphore>,
+    fits: Semaphore,
+    fit_memory_bytes: usize,
 }
 
 impl Serving {
@@ -45,15 +47,27 @@ impl Serving {
         changes: Changes,
         phase: watch::Receiver<Phase>,
         encoder_dir: Option<PathBuf>,
+        fit_memory_bytes: usize,
     ) -> Self {
         let exports = Arc::new(Semaphore::new(MAX_MODEL_EXPORTS));
         let evaluations = Arc::new(Semaphore::new(MAX_EVALUATIONS));
-        Self { engine, changes, phase, encoder_dir, exports, evaluations }
+        let fits = Semaphore::new(1);
+        Self { engine, changes, phase, encoder_dir, exports, evaluations, fits, fit_memory_bytes }
     }
 
     /// The files of the served encoder.
     pub(crate) fn encoder_dir(&self) -> Option<&Path> {
         self.encoder_dir.as_deref()
+    }
+
+    /// The one place for a fit.
+    pub(crate) fn fits(&self) -> &Semaphore {
+        &self.fits
+    }
+
+    /// Bytes that a fit may hold in memory.
+    pub(crate) fn fit_memory_bytes(&self) -> usize {
+        self.fit_memory_bytes
     }
 
     pub(crate) fn engine(&self) -> &Engine {

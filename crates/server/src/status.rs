@@ -133,12 +133,28 @@ pub(crate) fn too_many_evaluations() -> Status {
     status(Code::ResourceExhausted, message, details)
 }
 
+/// Another fit has the one place there is.
+pub(crate) fn too_many_fits() -> Status {
+    let message = "another fit is under way, and there is one at a time";
+    let mut details = ErrorDetails::with_quota_failure_violation("fits", message);
+    details.set_retry_info(Some(RETRY_LATER));
+    status(Code::ResourceExhausted, message, details)
+}
+
 /// More whole models are being exported than may.
 pub(crate) fn too_many_exports() -> Status {
     let message = "too many models are being exported";
     let mut details = ErrorDetails::with_quota_failure_violation("model_exports", message);
     details.set_retry_info(Some(RETRY_LATER));
     status(Code::ResourceExhausted, message, details)
+}
+
+/// A row that cannot be used, where such rows are not skipped.
+pub(crate) fn bad_row(line: u64, field: &str, reason: &str) -> Status {
+    let message = format!("row {line}: {}: {}", echo(field), echo(reason));
+    let mut details = self::reason("BAD_ROW", [("line", line.to_string())]);
+    details.add_bad_request_violation(echo(field), echo(reason));
+    status(Code::InvalidArgument, &message, details)
 }
 
 /// Bytes that are not what their declaration says.

@@ -4,15 +4,16 @@ use super::tree::Tree;
 use super::{assert_complains, assert_kept};
 
 /// Our crates, and which of ours each may use. `tests` may use all of them.
-const OURS: [(&str, &[&str]); 9] = [
+const OURS: [(&str, &[&str]); 10] = [
     ("api", &[]),
     ("engine", &[]),
+    ("fitting", &[]),
     ("judging", &[]),
     ("kernels", &[]),
     ("deberta", &["engine", "kernels"]),
     ("registry", &["engine"]),
     ("checkpoint", &["engine", "registry"]),
-    ("server", &["api", "engine", "judging", "kernels", "deberta", "registry", "checkpoint"]),
+    ("server", &["api", "engine", "fitting", "judging", "kernels", "deberta", "registry", "checkpoint"]),
     ("cli", &["api"]),
 ];
 

@@ -2,7 +2,10 @@
 
 use std::hash::{BuildHasherDefault, DefaultHasher};
 
+use tokio::sync::oneshot;
+
 use super::*;
+use crate::error::Stage;
 use crate::model::Reads;
 use crate::tokens::Tokens;
 
@@ -12,22 +15,31 @@ const POOLED: Reads = Reads { pooled: true, cls: false, tokens: false };
 const TOKENS: Reads = Reads { pooled: false, cls: false, tokens: true };
 
 fn queue() -> Queue {
-    Queue::new(Budget { tokens: 100, rows: 10 }, Arc::default())
+    Queue::new(Budget { tokens: 100, rows: 10 }, 5, Arc::default())
 }
 
 /// Puts one row in line, of `length` tokens that are all `id`.
-fn push(queue: &Queue, (id, length): (u32, usize), reads: Reads, deadline: Option<Instant>) -> Reply {
+fn push(queue: &Queue, row: (u32, usize), reads: Reads, deadline: Option<Instant>) -> Reply {
+    push_as(queue, row, (reads, Priority::Caller), deadline)
+}
+
+fn push_as(
+    queue: &Queue,
+    (id, length): (u32, usize),
+    (reads, priority): (Reads, Priority),
+    deadline: Option<Instant>,
+) -> Reply {
     let tokens = Tokens { ids: vec![id; length], ..Tokens::default() };
     let row = Row { tokens: Arc::new(tokens), task_embedding: None, adapter: None, reads };
     let key = RowKey::new(&row, &BuildHasherDefault::<DefaultHasher>::default());
     let (reply, receiver) = oneshot::channel();
     let subscriber = Subscriber { reply, deadline, queued_at: Instant::now(), taken: Arc::default() };
-    queue.push(vec![(key, row, subscriber)]).unwrap();
+    queue.push(vec![(key, row, subscriber)], priority).unwrap();
     receiver
 }
 
-fn ids(batch: &[Entry]) -> Vec<u32> {
-    batch.iter().map(|entry| entry.row.tokens.ids[0]).collect()
+fn ids(batch: &Batch) -> Vec<u32> {
+    batch.entries.iter().map(|entry| entry.row.tokens.ids[0]).collect()
 }
 
 #[test]
@@ -37,9 +49,9 @@ fn equal_rows_are_one_row_that_reads_what_any_of_them_reads() {
     assert_eq!((queue.len(), queue.counters.deduplicated_rows.value()), (2, 1));
     let batch = queue.take_batch().unwrap();
     assert_eq!(ids(&batch), [7, 8]);
-    assert_eq!(batch[0].row.reads, POOLED.union(TOKENS));
-    assert_eq!(batch[0].subscribers.len(), 2);
-    assert!(batch.iter().flat_map(|entry| &entry.subscribers).all(|who| who.taken.load(Ordering::Acquire)));
+    assert_eq!(batch.entries[0].row.reads, POOLED.union(TOKENS));
+    assert_eq!(batch.entries[0].subscribers.len(), 2);
+    assert!(batch.entries.iter().flat_map(|entry| &entry.subscribers).all(|who| who.taken.load(Ordering::Acquire)));
 }
 
 #[test]
@@ -51,10 +63,10 @@ fn a_row_that_runs_is_joined_by_those_who_read_no_more_than_it_gives() {
     let _joins = push(&queue, (7, 3), POOLED, None);
     let _reads_more = push(&queue, (7, 3), TOKENS, None);
     assert_eq!((queue.len(), queue.counters.deduplicated_rows.value()), (1, 1));
-    let late = underway.late(&taken[0].key);
+    let late = underway.late(&taken.entries[0].key);
     assert!(late.len() == 1 && late[0].taken.load(Ordering::Acquire));
-    assert!(underway.late(&taken[0].key).is_empty());
-    assert_eq!(queue.take_batch().unwrap()[0].row.reads, TOKENS);
+    assert!(underway.late(&taken.entries[0].key).is_empty());
+    assert_eq!(queue.take_batch().unwrap().entries[0].row.reads, TOKENS);
 }
 
 #[test]
@@ -65,14 +77,14 @@ fn a_row_that_runs_twice_is_joined_where_it_began_first() {
     let second = queue.take_batch().unwrap();
     let (mut in_first, mut in_second) = (queue.underway(&first), queue.underway(&second));
     let _joins = push(&queue, (7, 3), POOLED, None);
-    assert!(in_second.late(&second[0].key).is_empty());
-    assert_eq!(in_first.late(&first[0].key).len(), 1);
+    assert!(in_second.late(&second.entries[0].key).is_empty());
+    assert_eq!(in_first.late(&first.entries[0].key).len(), 1);
     let _again = push(&queue, (7, 3), POOLED, None);
     let third = queue.take_batch().unwrap();
     let mut in_third = queue.underway(&third);
     drop((in_first, in_second));
     let _joins_again = push(&queue, (7, 3), POOLED, None);
-    assert_eq!(in_third.late(&third[0].key).len(), 1);
+    assert_eq!(in_third.late(&third.entries[0].key).len(), 1);
 }
 
 #[test]
@@ -99,7 +111,7 @@ fn a_row_stays_while_one_subscriber_waits_and_goes_with_the_last() {
     let _last = push(&queue, (9, 3), POOLED, None);
     let batch = queue.take_batch().unwrap();
     assert_eq!(ids(&batch), [7, 9], "nobody waits for 8");
-    assert_eq!(batch[0].subscribers.len(), 1);
+    assert_eq!(batch.entries[0].subscribers.len(), 1);
     assert_eq!(expired.try_recv(), Ok(Err(EngineError::DeadlineExceeded(Stage::Queue))));
     let counters = &queue.counters;
     assert_eq!((counters.expired_rows.value(), counters.abandoned_rows.value()), (1, 2));
@@ -150,4 +162,46 @@ fn a_batch_that_leaves_rows_behind_wakes_another_worker() {
     let mut batches: Vec<_> = workers.into_iter().map(|worker| worker.join().unwrap().unwrap()).collect();
     batches.sort();
     assert_eq!(batches, [[1], [2]]);
+}
+
+const BACKGROUND: (Reads, Priority) = (POOLED, Priority::Background);
+
+#[test]
+fn background_rows_go_when_no_caller_waits_and_never_in_a_batch_with_theirs() {
+    let queue = queue();
+    queue.ran(Priority::Background, 3, Duration::from_secs(1), &[]);
+    let _background = push_as(&queue, (1, 3), BACKGROUND, None);
+    let _callers = [2, 3].map(|id| push(&queue, (id, 3), POOLED, None));
+    let batch = queue.take_batch().unwrap();
+    assert_eq!((ids(&batch), batch.priority), (vec![2, 3], Priority::Caller));
+    let batch = queue.take_batch().unwrap();
+    assert_eq!((ids(&batch), batch.priority), (vec![1], Priority::Background), "after a quiet second");
+}
+
+#[test]
+fn a_background_row_that_a_caller_wants_becomes_the_callers() {
+    let queue = queue();
+    queue.ran(Priority::Background, 3, Duration::from_secs(1), &[]);
+    let _replies = [
+        push_as(&queue, (7, 3), BACKGROUND, None),
+        push(&queue, (8, 3), POOLED, None),
+        push(&queue, (7, 3), TOKENS, None),
+        push_as(&queue, (8, 3), BACKGROUND, None),
+    ];
+    assert_eq!((queue.len(), queue.counters.deduplicated_rows.value()), (2, 2));
+    let batch = queue.take_batch().unwrap();
+    assert_eq!((ids(&batch), batch.priority), (vec![8, 7], Priority::Caller));
+    assert_eq!(batch.entries[1].row.reads, POOLED.union(TOKENS));
+    assert!(batch.entries.iter().all(|entry| entry.subscribers.len() == 2));
+}
+
+#[test]
+fn a_closed_queue_runs_its_background_rows_at_once() {
+    let queue = queue();
+    queue.ran(Priority::Background, 3, Duration::from_secs(3_600), &[]);
+    let _replies = [push(&queue, (2, 3), POOLED, None), push_as(&queue, (1, 3), BACKGROUND, None)];
+    queue.close(EngineError::Draining);
+    let mut batches = [queue.take_batch().unwrap(), queue.take_batch().unwrap()].map(|batch| ids(&batch));
+    batches.sort();
+    assert_eq!((batches, queue.take_batch().is_none()), ([vec![1], vec![2]], true));
 }

@@ -74,7 +74,7 @@ impl Engine {
             reading: ask.reading,
             strategy: Strategy::LongestFirst,
             cost,
-            permit: self.admit(cost)?,
+            permit: self.admit(cost, ask.reading.priority).await?,
             judge: judge.clone(),
         };
         let answered = move |head: &Head, input: Input, read: Read| {

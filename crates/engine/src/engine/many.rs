@@ -137,7 +137,7 @@ impl Engine {
         let served: Vec<_> = heads.iter().map(|(key, selector)| self.find(key, selector)).collect();
         let Plan { parts, rows, readers } = plan(&input, &served, mode);
         over_limit("rows of all tasks together", rows.len(), self.limits.max_in_flight_rows)?;
-        let permit = self.admit(Cost { rows: rows.len(), bytes })?;
+        let permit = self.admit(Cost { rows: rows.len(), bytes }, reading.priority).await?;
         let mut spent = Spent { rows: rows.len(), timing: Timing::default(), _permit: permit };
         let started = Instant::now();
         let tokenizing = self.with_tokenizer(bytes, reading, move |tokenizer, limit| {
@@ -157,7 +157,7 @@ impl Engine {
         let (mut ready, rows) = with_tokens(rows, &tokens);
         let (places, rows): (Vec<usize>, Vec<Row>) = rows.into_iter().unzip();
         let row_tokens: Vec<_> = rows.iter().map(|row| Arc::clone(&row.tokens)).collect();
-        let (pending, taken) = self.submit(rows, reading.deadline)?;
+        let (pending, taken) = self.submit(rows, reading)?;
         let mut waiting: Vec<_> = places.into_iter().zip(row_tokens).zip(pending).collect();
         loop {
             // Whatever has come by now is answered together.

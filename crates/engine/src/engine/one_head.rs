@@ -93,7 +93,7 @@ impl Engine {
         let tokenize = started.elapsed();
         let all = || windows.iter().flatten().flatten();
         if let Some(rows) = all().count().checked_sub(cost.rows).filter(|rows| *rows > 0) {
-            permit.add(self.admit(Cost { rows, bytes: 0 })?);
+            permit.add(self.admission.admit(rows, 0).inspect_err(|_| self.counters.overloaded_asks.add(1))?);
         }
         let task_embedding = match mode {
             Mode::Exact => served.head.parts().task_embedding.clone(),
@@ -105,7 +105,7 @@ impl Engine {
             adapter: served.head.parts().adapter.clone(),
             reads: Reads::of_head(&served.head),
         };
-        let done = self.run(all().map(row).collect(), reading.deadline).await?;
+        let done = self.run(all().map(row).collect(), reading).await?;
         let head = Arc::clone(&served.head);
         let by = match reading.truncation {
             Truncation::Windows(by) => by,

@@ -12,7 +12,7 @@ use tracing::error;
 
 use super::Engine;
 use crate::admission::Permit;
-use crate::ask::{Reading, Truncation};
+use crate::ask::{Priority, Reading, Truncation};
 use crate::batcher::{Done, Subscriber};
 use crate::error::{EngineError, Stage};
 use crate::live::ServedHead;
@@ -42,8 +42,14 @@ impl Engine {
         }
     }
 
-    pub(super) fn admit(&self, cost: Cost) -> Result<Permit, EngineError> {
-        self.admission.admit(cost.rows, cost.bytes).inspect_err(|_| self.counters.overloaded_asks.add(1))
+    /// A permit for a caller's rows at once or not at all, for background rows as soon as there is one.
+    pub(super) async fn admit(&self, cost: Cost, priority: Priority) -> Result<Permit, EngineError> {
+        match priority {
+            Priority::Caller => {
+                self.admission.admit(cost.rows, cost.bytes).inspect_err(|_| self.counters.overloaded_asks.add(1))
+            }
+            Priority::Background => self.admission.admit_background(cost.rows).await,
+        }
     }
 
     /// Runs `job`, which tokenizes that many `bytes`, with the length limit that `reading` comes to: at once where it is
@@ -116,8 +122,8 @@ impl Engine {
 
     /// Waits for all of `rows`, in order; or for the first that fails. What the cache has of them is not computed again,
     /// the rest stands in line.
-    pub(super) async fn run(&self, rows: Vec<Row>, deadline: Option<Instant>) -> Result<Vec<Done>, EngineError> {
-        let (pending, taken) = self.submit(rows, deadline)?;
+    pub(super) async fn run(&self, rows: Vec<Row>, reading: Reading) -> Result<Vec<Done>, EngineError> {
+        let (pending, taken) = self.submit(rows, reading)?;
         let all = async {
             let mut done = Vec::with_capacity(pending.len());
             for row in pending {
@@ -125,15 +131,16 @@ impl Engine {
             }
             Ok(done)
         };
-        until(deadline, &taken, all).await
+        until(reading.deadline, &taken, all).await
     }
 
     /// Puts in line what the cache does not know, and gives the other end of the rows' flag that they were taken.
     pub(super) fn submit(
         &self,
         rows: Vec<Row>,
-        deadline: Option<Instant>,
+        reading: Reading,
     ) -> Result<(Vec<Pending>, Arc<AtomicBool>), EngineError> {
+        let Reading { deadline, priority, .. } = reading;
         let taken = Arc::new(AtomicBool::new(false));
         let queued_at = Instant::now();
         let mut in_line = Vec::new();
@@ -151,7 +158,7 @@ impl Engine {
             pending.push(Pending { known, rest: Some(receiver), is_taken: false });
         }
         if !in_line.is_empty() {
-            self.queue.push(in_line)?;
+            self.queue.push(in_line, priority)?;
         }
         Ok((pending, taken))
     }

@@ -40,7 +40,7 @@ impl Engine {
         let task_embedding = head.parts().task_embedding.clone();
         let adapter = head.parts().adapter.clone();
         let row = Row { tokens, task_embedding, adapter, reads: Reads::of_head(&head) };
-        let done = self.run(vec![row], None).await?;
+        let done = self.run(vec![row], reading).await?;
         self.compute(cost, move || done.iter().try_for_each(|done| score(&head, &done.output).map(drop))).await
     }
 }

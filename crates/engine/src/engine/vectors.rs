@@ -79,7 +79,7 @@ impl Engine {
             let reason = "choices have no vector of their own: send one input for each".to_owned();
             return Err(EngineError::InvalidField { field: format!("inputs[{index}].choices"), reason });
         }
-        let permit = self.admit(cost)?;
+        let permit = self.admit(cost, ask.reading.priority).await?;
         let reading = ask.reading;
         let inputs = ask.inputs;
         let started = Instant::now();
@@ -100,7 +100,7 @@ impl Engine {
             adapter: served.as_ref().and_then(|served| served.head.parts().adapter.clone()),
             reads: Reads::from(ask.kind),
         };
-        let done = self.run(tokens.iter().map(row).collect(), reading.deadline).await?;
+        let done = self.run(tokens.iter().map(row).collect(), reading).await?;
         let inputs = inputs
             .into_iter()
             .zip(tokens)
@@ -122,7 +122,7 @@ impl Engine {
     /// [`EngineError`], for the first input that has no tokens.
     pub async fn tokenize(&self, inputs: Vec<Input>, reading: Reading) -> Result<Vec<Tokenized>, EngineError> {
         let cost = rows::check_any(&inputs, &self.limits)?;
-        let _permit = self.admit(cost)?;
+        let _permit = self.admit(cost, reading.priority).await?;
         self.with_tokenizer(cost.bytes, reading, move |tokenizer, limit| {
             let tokenized = |(index, input): (usize, Input)| {
                 let sequences = rows::any_sequences(&input);

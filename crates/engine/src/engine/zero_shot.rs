@@ -145,7 +145,7 @@ impl Engine {
         })?;
         let mode = rows::mode(ask.mode, &served.head);
         let cost = check(&ask, &self.limits)?;
-        let permit = self.admit(cost)?;
+        let permit = self.admit(cost, ask.reading.priority).await?;
         let question = Question {
             served: Arc::clone(&served),
             mode,

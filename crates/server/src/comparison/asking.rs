@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use engine::{
     Alias, Ask, EmbedAsk, Engine, EngineError, EngineParts, Head, HeadKind, Input, Limits, LiveTask, ModelInfo,
-    Prediction, Reading, RowOutput, Selector, ServedHead, TaskKey, TaskName, TenantName, Truncation, VectorKind,
-    Version, WorkerState,
+    Prediction, Reading, RowOutput, Selector, ServedHead, TaskKey, TaskName, TenantName, VectorKind, Version,
+    WorkerState,
 };
 use tokio::time::Instant;
 
@@ -72,6 +72,7 @@ pub fn limits() -> Limits {
         batch_rows: 128,
         tokenizer_threads: 2,
         cache_bytes: 0,
+        background_permille: 5,
     }
 }
 
@@ -168,7 +169,7 @@ async fn vectors(engine: &Engine, texts: &[Input]) -> Result<Vec<RowOutput>, Eng
 }
 
 fn reading() -> Reading {
-    Reading { truncation: Truncation::Cut, max_tokens: None, deadline: None }
+    Reading::default()
 }
 
 /// The logits in the order of labels or choices; of a token head those of tokens that stand for text.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::v1::Stage;
-use engine::{Ask, EngineError, Input, Reading, Selector, ServedHead, Truncation};
+use engine::{Ask, EngineError, Input, Priority, Reading, Selector, ServedHead};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep};
 use tonic::Status;
@@ -164,7 +164,7 @@ async fn ask(
             selector: Selector::Version(served.version),
             inputs: vec![input.clone()],
             mode: plan.mode,
-            reading: Reading { truncation: Truncation::Cut, max_tokens: None, deadline },
+            reading: Reading { deadline, priority: Priority::Background, ..Reading::default() },
         };
         match serving.engine().classify(ask).await {
             Ok(mut answer) => {

@@ -1,0 +1,83 @@
+//! The solver on a thread of its own, which gives way to the encoder's, and ends when nobody waits for it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use fitting::{Examples, FitError, Fitted, Settings, Step, Watch};
+use tokio::sync::oneshot;
+
+/// The least that the system's scheduler gives.
+const NICEST: i32 = 19;
+
+/// How far the solver is, and whether it shall end. Shared by its thread and whoever waits.
+#[derive(Debug, Default)]
+struct Shared {
+    cancelled: AtomicBool,
+    is_solving: AtomicBool,
+    done: AtomicU64,
+    total: AtomicU64,
+}
+
+impl Watch for Shared {
+    fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    fn step(&self, step: Step) {
+        let (is_solving, done, total) = match step {
+            Step::Searching { done, total } => (false, done, total),
+            Step::Solving { done, total } => (true, done, total),
+        };
+        self.done.store(done as u64, Ordering::Relaxed);
+        self.total.store(total as u64, Ordering::Relaxed);
+        self.is_solving.store(is_solving, Ordering::Relaxed);
+    }
+}
+
+/// A solver at work. Dropping it ends the work soon.
+#[derive(Debug)]
+pub(crate) struct Solving {
+    shared: Arc<Shared>,
+    result: oneshot::Receiver<Result<Fitted, FitError>>,
+}
+
+impl Solving {
+    /// Begins to fit.
+    ///
+    /// # Errors
+    /// The system's, if it gives no thread.
+    pub(crate) fn start(train: Examples, validation: Option<Examples>, settings: Settings) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let watch = Arc::clone(&shared);
+        let (reply, result) = oneshot::channel();
+        let work = move || {
+            // A system that refuses only makes the solver a heavier neighbour.
+            let _ = rustix::process::setpriority_process(None, NICEST);
+            let _ = reply.send(fitting::fit(&train, validation.as_ref(), &settings, watch.as_ref()));
+        };
+        std::thread::Builder::new().name("fit".into()).spawn(work)?;
+        Ok(Self { shared, result })
+    }
+
+    /// How far the solver is.
+    pub(crate) fn step(&self) -> Step {
+        let (done, total) = (&self.shared.done, &self.shared.total);
+        let (done, total) = (done.load(Ordering::Relaxed) as usize, total.load(Ordering::Relaxed) as usize);
+        if self.shared.is_solving.load(Ordering::Relaxed) {
+            Step::Solving { done, total }
+        } else {
+            Step::Searching { done, total }
+        }
+    }
+
+    /// The result; `None` where the thread has ended without one.
+    pub(crate) async fn result(&mut self) -> Option<Result<Fitted, FitError>> {
+        (&mut self.result).await.ok()
+    }
+}
+
+impl Drop for Solving {
+    fn drop(&mut self) {
+        self.shared.cancelled.store(true, Ordering::Relaxed);
+    }
+}
