@@ -72,7 +72,8 @@ impl Admission {
     }
 
     pub(crate) fn in_flight_rows(&self) -> usize {
-        self.max_rows.saturating_sub(self.rows.available_permits())
+        let out = |most: usize, semaphore: &Semaphore| most.saturating_sub(semaphore.available_permits());
+        out(self.max_rows, &self.rows) + out(self.max_background, &self.background)
     }
 
     /// Admits nothing from now on.
