@@ -359,3 +359,15 @@ async fn vectors_that_are_known_are_not_computed_again() {
     fit(&server, dry(), letters()).await.unwrap();
     assert_eq!(server.rows_seen(), seen, "rows and the trial row are in the cache");
 }
+
+#[tokio::test]
+async fn a_task_embedding_is_learned_in_steps_and_the_head_says_so() {
+    let server = TestServer::start().await;
+    let learning = v1::FitPlan { task_embedding: true, ..plan("half", v1::TaskKind::Classification) };
+    let Told { report, .. } = fit(&server, learning, letters()).await.unwrap();
+    assert_eq!((report.version, best_label(&server, "half", "b").await.0.as_str()), (Some(1), "early"));
+    let manifest = head_toml(&server, "half", 1).await;
+    let steps = manifest["fit"]["embedding_steps"].as_integer().unwrap();
+    let left_out = report.warnings.iter().any(|warning| warning.contains("no task embedding"));
+    assert_eq!((steps == 0, manifest["task_embedding"].as_str() == Some("off")), (left_out, left_out), "{report:?}");
+}

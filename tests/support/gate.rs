@@ -3,7 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use engine::testing::CountingModel;
-use engine::{Model, ModelError, ModelInfo, Row, RowOutput};
+use engine::{Lesson, Model, ModelError, ModelInfo, Row, RowOutput, Upstream};
 
 /// The test's side: holds batches back, lets them go, makes the next one panic.
 #[derive(Debug, Clone, Default)]
@@ -93,5 +93,10 @@ impl Model for GatedModel {
     fn forward(&mut self, rows: &[Row]) -> Result<Vec<RowOutput>, ModelError> {
         self.gate.pass();
         self.model.forward(rows)
+    }
+
+    fn embedding_gradient(&mut self, lesson: Lesson<'_>, upstream: &mut Upstream<'_>) -> Result<Vec<f32>, ModelError> {
+        self.gate.pass();
+        self.model.embedding_gradient(lesson, upstream)
     }
 }

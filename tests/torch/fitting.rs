@@ -163,7 +163,7 @@ fn plan(task: &str) -> v1::FitPlan {
 
 #[tokio::test]
 async fn few_rows_of_own_words_come_near_to_the_joint_head() {
-    let server = starter(Kernels::Auto).await;
+    let server = starter(Kernels::Libtorch).await;
     let report = fit(&server, plan("own/banking")).await;
     assert_eq!((report.train_rows, report.validation_rows, report.version), (24, 16, Some(1)));
     let (joint, fitted) = (accuracy(&server, "banking77").await, accuracy(&server, "own/banking").await);
@@ -171,4 +171,21 @@ async fn few_rows_of_own_words_come_near_to_the_joint_head() {
     assert!(fitted >= SHARE * joint, "{fitted} {joint}");
     let reported = report.metrics.iter().find(|metric| metric.name == "accuracy").unwrap().value;
     assert!((reported - fitted).abs() < 1e-9, "what is reported is what is served: {reported} {fitted}");
+}
+
+#[tokio::test]
+async fn a_task_embedding_is_kept_only_where_it_helps_and_what_is_reported_is_served() {
+    let server = starter(Kernels::Libtorch).await;
+    let report =
+        fit(&server, v1::FitPlan { task_embedding: true, l2_strengths: vec![0.01], ..plan("own/learned") }).await;
+    let reported = report.metrics.iter().find(|metric| metric.name == "accuracy").unwrap().value;
+    assert!((accuracy(&server, "own/learned").await - reported).abs() < 1e-9);
+    let loss = |report: &v1::FitReport| report.metrics.iter().find(|metric| metric.name == "loss").unwrap().value;
+    let without = fit(&server, v1::FitPlan { l2_strengths: vec![0.01], ..plan("own/plain") }).await;
+    assert!(loss(&report) <= loss(&without), "{} {}", loss(&report), loss(&without));
+    let request = v1::GetTaskRequest { task: "own/learned".into(), ..v1::GetTaskRequest::default() };
+    let task = server.catalog().get_task(request).await.unwrap().into_inner().task.unwrap();
+    let said = report.warnings.iter().any(|warning| warning.contains("task embedding"));
+    assert_eq!(task.has_task_embedding, !said, "{:?}", report.warnings);
+    assert_eq!(task.has_task_embedding, loss(&report) < loss(&without));
 }

@@ -11,6 +11,7 @@ mod evaluating;
 mod exports;
 mod fitting;
 mod fixtures;
+mod gradients;
 mod layouts;
 mod many_heads;
 mod many_tasks;

@@ -31,6 +31,7 @@ pub(crate) struct Attention {
     /// The layer's number, from 0.
     layer: usize,
     placement: Placement,
+    differentiable: bool,
 }
 
 impl Attention {
@@ -89,6 +90,7 @@ impl Attention {
             head_size,
             layer: unsigned(layer),
             placement,
+            differentiable: placement.differentiable,
         })
     }
 
@@ -204,7 +206,8 @@ impl Attention {
         values: &Tensor,
         bias: Option<Tensor>,
     ) -> Result<Tensor, TchError> {
-        let mixed = if queries.device() != tch::Device::Cpu && self.head_size % ALIGNED_HEAD == 0 {
+        let is_fused = queries.device() != tch::Device::Cpu && self.head_size % ALIGNED_HEAD == 0;
+        let mixed = if is_fused && !self.differentiable {
             // By name, because libtorch would choose cuDNN, which plans anew for every shape. This one reads the bias where
             // it lies if its strides are multiples of 16: lengths on a GPU are.
             let (mixed, ..) = Tensor::f_internal_scaled_dot_product_efficient_attention(

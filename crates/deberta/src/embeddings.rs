@@ -54,11 +54,40 @@ impl Embeddings {
         Ok(Self { words, positions, types, projection, norm, embedding, placement })
     }
 
+    /// Where the tables lie.
+    pub(crate) fn placement(&self) -> Placement {
+        self.placement
+    }
+
     /// The input of the first layer, `[tokens, hidden]`, for checked rows. Padding and spare rows hold token 0.
     pub(crate) fn forward(&self, rows: &[Row], packing: &Packing) -> Result<Tensor, TchError> {
+        self.sum(rows, packing, |sum| self.add_task_embeddings(sum, rows, packing))
+    }
+
+    /// The same where every row carries `task_embedding`, `[embedding]`, which may want a gradient.
+    pub(crate) fn forward_with(
+        &self,
+        rows: &[Row],
+        packing: &Packing,
+        task_embedding: &Tensor,
+    ) -> Result<Tensor, TchError> {
+        self.sum(rows, packing, |sum| {
+            let tokens = self.placement.copy_of(&packing.first_tokens[..rows.len()])?;
+            let values = task_embedding.f_unsqueeze(0)?.f_expand([rows.len() as i64, self.embedding], false)?;
+            *sum = sum.f_index_add(0, &tokens, &values)?;
+            Ok(())
+        })
+    }
+
+    fn sum(
+        &self,
+        rows: &[Row],
+        packing: &Packing,
+        add_task_embeddings: impl FnOnce(&mut Tensor) -> Result<(), TchError>,
+    ) -> Result<Tensor, TchError> {
         let ids = packing.lay_out(0, |row| rows[row].tokens.ids.iter().copied().map(i64::from));
         let mut sum = self.rows_of(&self.words, &ids)?; // [tokens, embedding]
-        self.add_task_embeddings(&mut sum, rows, packing)?;
+        add_task_embeddings(&mut sum)?;
         if let Some(positions) = &self.positions {
             let position_ids = packing.lay_out(0, |row| (0i64..).take(rows[row].tokens.len()));
             sum = sum.f_add(&self.rows_of(positions, &position_ids)?)?;

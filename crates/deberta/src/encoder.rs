@@ -71,7 +71,7 @@ impl Encoder {
             diagonals,
             relative_rows,
             ready: ReadyAdapters::default(),
-            graphs: Graphs::open(placement.device),
+            graphs: if placement.differentiable { None } else { Graphs::open(placement.device) },
             granularity: Granularity::of(placement.device),
             config: config.clone(),
             placement,

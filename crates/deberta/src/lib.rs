@@ -9,6 +9,7 @@ mod model;
 mod fit;
 mod native;
 mod tensors;
+mod gradient;
 mod packing;
 mod layout;
 mod embeddings;

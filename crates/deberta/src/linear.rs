@@ -36,7 +36,7 @@ impl Linear {
     pub(crate) fn new(weight: &Tensor, bias: Option<&Tensor>, placement: Placement) -> Result<Self, TchError> {
         let bias = bias.map(|bias| placement.place(bias)).transpose()?;
         let weight = placement.place(weight)?;
-        if placement.device != tch::Device::Cpu {
+        if placement.device != tch::Device::Cpu || placement.differentiable {
             return Ok(Self { weight: Weight::Plain(weight), bias });
         }
         let weight = match PackedWeight::new(&weight) {

@@ -3,10 +3,10 @@
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use engine::{Model, ModelError, ModelInfo, Row, RowOutput};
+use engine::{Lesson, Model, ModelError, ModelInfo, Row, RowOutput, Upstream};
 
 use crate::config::Config;
 use crate::device::Device;
@@ -80,6 +80,9 @@ pub struct Deberta {
     info: ModelInfo,
     sizes: Sizes,
     backbone: Backbone,
+    /// The same encoder once more, for gradients to flow through, while a course of lessons lasts.
+    pupil: Option<(Weak<()>, Box<Tensors>)>,
+    files: (PathBuf, Device),
     stays_on_its_thread: PhantomData<Rc<()>>,
 }
 
@@ -157,7 +160,14 @@ impl Source {
             layers: unsigned(config.layers),
             inner: unsigned(config.intermediate),
         };
-        Ok(Deberta { info, sizes, backbone, stays_on_its_thread: PhantomData })
+        Ok(Deberta {
+            info,
+            sizes,
+            backbone,
+            pupil: None,
+            files: (self.encoder_dir.clone(), options.device),
+            stays_on_its_thread: PhantomData,
+        })
     }
 }
 
@@ -184,6 +194,9 @@ impl Model for Deberta {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
+        if self.pupil.as_ref().is_some_and(|(lessons, _)| lessons.strong_count() == 0) {
+            self.pupil = None;
+        }
         let outputs = match &mut self.backbone {
             Backbone::Native(native) => native.forward(rows)?,
             Backbone::Tensors(tensors) => tensors.forward(rows)?,
@@ -193,6 +206,35 @@ impl Model for Deberta {
             None => Ok(outputs),
         }
     }
+
+    /// Through libtorch in fp32, whatever kernels and precision serve: the first lesson loads the encoder once more.
+    fn embedding_gradient(&mut self, lesson: Lesson<'_>, upstream: &mut Upstream<'_>) -> Result<Vec<f32>, ModelError> {
+        for (index, row) in lesson.rows.iter().enumerate() {
+            let own = Row { task_embedding: Some(lesson.embedding.into()), ..row.clone() };
+            check_fit(&own, &self.info, self.sizes)
+                .map_err(|reason| ModelError::RowMisfit { row: index, reason })?;
+        }
+        if self.pupil.is_none() {
+            let pupil = pupil(&self.files.0, self.files.1).map_err(|error| ModelError::Backend(error.to_string()))?;
+            self.pupil = Some((lesson.lessons.watch(), Box::new(pupil)));
+        }
+        let Some((lessons, pupil)) = &mut self.pupil else {
+            return Err(ModelError::Backend("the encoder for lessons is gone".to_owned()));
+        };
+        *lessons = lesson.lessons.watch();
+        let gradient = pupil.embedding_gradient(lesson, upstream)?;
+        match gradient.iter().all(|number| number.is_finite()) {
+            true => Ok(gradient),
+            false => Err(ModelError::NotFinite { row: 0 }),
+        }
+    }
+}
+
+/// The encoder in `dir` in fp32 on `device`, laid out so that gradients flow through it.
+fn pupil(dir: &Path, device: Device) -> Result<Tensors, LoadError> {
+    let config = Config::open(dir)?;
+    let placement = Placement { differentiable: true, ..Placement::new(device, Precision::Fp32)? };
+    Tensors::load(dir, &config, placement)
 }
 
 fn is_finite(output: &RowOutput) -> bool {

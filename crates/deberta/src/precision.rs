@@ -27,6 +27,8 @@ pub enum Precision {
 pub(crate) struct Placement {
     pub(crate) device: tch::Device,
     pub(crate) kind: Kind,
+    /// Whether gradients shall flow through what is placed: it then lies as libtorch knows it.
+    pub(crate) differentiable: bool,
 }
 
 impl Placement {
@@ -44,7 +46,7 @@ impl Placement {
                 return Err(LoadError::Unavailable { wanted: format!("int8 on {device}"), reason });
             }
         };
-        Ok(Self { device: device.open()?, kind })
+        Ok(Self { device: device.open()?, kind, differentiable: false })
     }
 
     /// A copy of `numbers` on the device. Towards a GPU it leaves through pinned memory, and nobody waits for it.

@@ -67,7 +67,6 @@ impl Tensors {
     }
 
     /// `[rows, hidden]` through the pooler.
-    #[cfg(test)]
     pub(crate) fn pool(&self, first: &Tensor) -> Result<Tensor, TchError> {
         let pooler = self.pooler.as_ref().ok_or_else(|| TchError::Shape("no pooler".to_owned()))?;
         pooler.forward(first)

@@ -1,7 +1,7 @@
 //! Mechanism: the queue between asks and the workers. It never waits to fill a batch, and equal rows are one row while
 //! they wait and while they run.
 
-use std::collections::{HashMap, HashSet, hash_map};
+use std::collections::{HashMap, HashSet, VecDeque, hash_map};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::batch::Budget;
 use crate::counters::Counters;
 use crate::error::EngineError;
 use crate::line::Line;
-use crate::model::{Reads, Row, RowOutput};
+use crate::model::{Model, Reads, Row, RowOutput};
 use crate::pace::{Leave, Pace};
 use crate::row_key::RowKey;
 
@@ -35,6 +35,28 @@ pub(crate) struct Batch {
     pub(crate) priority: Priority,
 }
 
+type WorkOfJob = Box<dyn FnOnce(&mut dyn Model) + Send>;
+
+/// Work with the model itself, in between batches, that nobody waits at a screen for.
+pub(crate) struct Job {
+    /// Tokens of a batch that would take about as long.
+    pub(crate) tokens: usize,
+    pub(crate) work: WorkOfJob,
+}
+
+impl std::fmt::Debug for Job {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Job").field("tokens", &self.tokens).finish_non_exhaustive()
+    }
+}
+
+/// What a worker takes away.
+#[derive(Debug)]
+pub(crate) enum Work {
+    Batch(Batch),
+    Job(Job),
+}
+
 /// The queue. Its length is bounded by admission: every subscriber holds a permit.
 #[derive(Debug)]
 pub(crate) struct Queue {
@@ -50,6 +72,8 @@ struct State {
     callers: Line,
     /// Rows that can wait: none of them is in the other line as well.
     background: Line,
+    /// They wait behind the background rows; every one holds a permit.
+    jobs: VecDeque<Job>,
     pace: Pace,
     running: HashMap<RowKey, Running>,
     closed: Option<EngineError>,
@@ -78,6 +102,7 @@ impl Queue {
         let state = State {
             callers: Line::default(),
             background: Line::default(),
+            jobs: VecDeque::new(),
             pace: Pace::new(budget.tokens, background_permille),
             running: HashMap::new(),
             closed: None,
@@ -101,23 +126,37 @@ impl Queue {
         Ok(())
     }
 
-    /// The next batch, as soon as there is one; `None` once the queue is closed and empty.
-    pub(crate) fn take_batch(&self) -> Option<Batch> {
+    /// Puts a job in line.
+    pub(crate) fn push_job(&self, job: Job) -> Result<(), EngineError> {
+        let mut state = self.lock();
+        if let Some(reason) = &state.closed {
+            return Err(reason.clone());
+        }
+        state.jobs.push_back(job);
+        drop(state);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// The next batch or job, as soon as there is one; `None` once the queue is closed and empty.
+    pub(crate) fn take(&self) -> Option<Work> {
         let mut state = self.lock();
         loop {
             let now = Instant::now();
             self.drop_the_dead(&mut state, now);
             let wake_at = match state.take_next(self.budget, now) {
-                Ok(mut batch) => {
-                    state.register(&mut batch.entries);
-                    for subscriber in batch.entries.iter().flat_map(|entry| &entry.subscribers) {
-                        subscriber.taken.store(true, Ordering::Release);
+                Ok(mut work) => {
+                    if let Work::Batch(batch) = &mut work {
+                        state.register(&mut batch.entries);
+                        for subscriber in batch.entries.iter().flat_map(|entry| &entry.subscribers) {
+                            subscriber.taken.store(true, Ordering::Release);
+                        }
                     }
                     if !state.is_empty() {
                         // What is left is for another worker, if one is free.
                         self.changed.notify_one();
                     }
-                    return Some(batch);
+                    return Some(work);
                 }
                 Err(wake_at) => wake_at,
             };
@@ -162,6 +201,8 @@ impl Queue {
         let entries: Vec<Entry> = {
             let mut state = self.lock();
             state.closed.get_or_insert_with(|| reason.clone());
+            // Whoever asked for a job learns of its end by that.
+            state.jobs.clear();
             let callers = state.callers.clear();
             callers.chain(state.background.clear()).collect()
         };
@@ -212,7 +253,7 @@ impl Drop for Underway<'_> {
 
 impl State {
     fn is_empty(&self) -> bool {
-        self.callers.is_empty() && self.background.is_empty()
+        self.callers.is_empty() && self.background.is_empty() && self.jobs.is_empty()
     }
 
     /// Lets others join the rows of `batch`, but for those that run in another batch already and are joined there.
@@ -225,19 +266,26 @@ impl State {
         }
     }
 
-    /// The next batch; otherwise when to look again, where that is known.
-    fn take_next(&mut self, budget: Budget, now: Instant) -> Result<Batch, Option<Instant>> {
-        let leave = self.background.first_length().map(|first| match self.closed {
-            Some(_) => Leave::Now { tokens: budget.tokens },
+    /// The next batch or job; otherwise when to look again, where that is known.
+    fn take_next(&mut self, budget: Budget, now: Instant) -> Result<Work, Option<Instant>> {
+        let next = self.background.first_length().or_else(|| self.jobs.front().map(|job| job.tokens));
+        let leave = next.map(|first| match self.closed {
+            Some(_) if self.callers.is_empty() => Leave::Now { tokens: budget.tokens },
+            Some(_) => Leave::NotBefore(now),
             None => self.pace.leave(first, !self.callers.is_empty(), now),
         });
         match leave {
             Some(Leave::Now { tokens }) => {
+                if self.background.is_empty()
+                    && let Some(job) = self.jobs.pop_front()
+                {
+                    return Ok(Work::Job(job));
+                }
                 let entries = self.background.take_next(Budget { tokens, ..budget });
-                Ok(Batch { entries, priority: Priority::Background })
+                Ok(Work::Batch(Batch { entries, priority: Priority::Background }))
             }
             Some(Leave::NotBefore(_)) | None if !self.callers.is_empty() => {
-                Ok(Batch { entries: self.callers.take_next(budget), priority: Priority::Caller })
+                Ok(Work::Batch(Batch { entries: self.callers.take_next(budget), priority: Priority::Caller }))
             }
             Some(Leave::NotBefore(at)) => Err(Some(at)),
             None => Err(None),

@@ -23,6 +23,7 @@ use crate::worker::{self, ModelFactory, WorkerParts, WorkerState, WorkerStates};
 
 mod classify;
 mod features;
+mod learning;
 mod many;
 mod one_head;
 mod path;

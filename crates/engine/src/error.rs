@@ -105,6 +105,9 @@ pub enum EngineError {
     /// The head does not fit the encoder that is served.
     #[error("the head does not fit this encoder: {0}")]
     Misfit(String),
+    /// The encoder has no such thing, such as derivatives.
+    #[error("{0}")]
+    Unsupported(String),
     /// The logits hold NaN or infinity.
     #[error("the logits are not finite")]
     NotFinite,
@@ -143,6 +146,7 @@ impl From<ModelError> for EngineError {
             ModelError::RowMisfit { reason, .. } => Self::Misfit(reason),
             ModelError::OutOfMemory => Self::Overloaded(Resource::DeviceMemory),
             ModelError::NotFinite { .. } => Self::NotFinite,
+            ModelError::Unsupported(reason) => Self::Unsupported(reason),
             ModelError::Load(reason) | ModelError::Backend(reason) => Self::Internal(reason),
         }
     }

@@ -57,7 +57,7 @@ pub use fitting::{Fit, Kept, Side, Strategy, overlap, windows};
 pub use head::{About, Head, HeadError, HeadKind, HeadParts, MAX_LABEL_BYTES, MAX_LABELS};
 pub use limits::Limits;
 pub use live::{LiveTable, LiveTask, ServedHead};
-pub use model::{Model, ModelError, ModelInfo, Reads, Row, RowOutput, Scores, VectorKind};
+pub use model::{Lesson, Lessons, Model, ModelError, ModelInfo, Reads, Row, RowOutput, Scores, Upstream, VectorKind};
 pub use offsets::CodePoints;
 pub use ood::{MIN_OOD_VECTORS, OOD_UNIT, OodError, OodStatistics};
 pub use prediction::{Confidence, Prediction, Scored, softmax};

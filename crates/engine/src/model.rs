@@ -1,6 +1,6 @@
 //! The seam to the encoder: rows in, floats out. No tensor crosses it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::adapter::Adapter;
 use crate::head::{Head, HeadKind};
@@ -188,6 +188,9 @@ pub enum ModelError {
         /// Position in the batch.
         row: usize,
     },
+    /// The model has no such thing, such as derivatives.
+    #[error("{0}")]
+    Unsupported(String),
     /// The model could not be built from its files.
     #[error("cannot load the encoder: {0}")]
     Load(String),
@@ -210,4 +213,40 @@ pub trait Model {
     /// # Errors
     /// [`ModelError`]; then no row of the batch has an output.
     fn forward(&mut self, rows: &[Row]) -> Result<Vec<RowOutput>, ModelError>;
+
+    /// The derivative of a loss by the embedding of `lesson`, `[embedding]`, summed over its rows: `upstream` is shown
+    /// their pooled vectors and gives the loss's derivative by each. The weights stay as they are.
+    ///
+    /// # Errors
+    /// [`ModelError::Unsupported`] where the model does not differentiate, as it is unless it says otherwise.
+    fn embedding_gradient(&mut self, lesson: Lesson<'_>, upstream: &mut Upstream<'_>) -> Result<Vec<f32>, ModelError> {
+        let _ = (lesson, upstream);
+        Err(ModelError::Unsupported("this encoder does not differentiate".to_owned()))
+    }
+}
+
+/// From the pooled vectors of rows to a loss's derivative by each, `[hidden]`.
+pub type Upstream<'a> = dyn FnMut(&[Arc<[f32]>]) -> Vec<Vec<f32>> + 'a;
+
+/// A course of lessons. What a model holds for lessons alone it may let go once the last clone is dropped.
+#[derive(Debug, Clone, Default)]
+pub struct Lessons(Arc<()>);
+
+impl Lessons {
+    /// Says later whether the course is over.
+    #[must_use]
+    pub fn watch(&self) -> Weak<()> {
+        Arc::downgrade(&self.0)
+    }
+}
+
+/// Rows to differentiate by the task embedding that all of them carry.
+#[derive(Debug, Clone, Copy)]
+pub struct Lesson<'a> {
+    /// The rows; their own task embeddings do not count.
+    pub rows: &'a [Row],
+    /// `[embedding]`.
+    pub embedding: &'a [f32],
+    /// The course that this is part of.
+    pub lessons: &'a Lessons,
 }

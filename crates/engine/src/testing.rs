@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::fitting::{self, Fit, Kept, Side};
 use crate::limits::Limits;
-use crate::model::{Model, ModelError, ModelInfo, Row, RowOutput};
+use crate::model::{Lesson, Model, ModelError, ModelInfo, Row, RowOutput, Upstream};
 use crate::tokens::{Cut, Origin, Text, TokenizeError, TokenizeRequest, Tokenizer, Tokens, Window};
 
 const CLS: u32 = 1;
@@ -179,5 +179,16 @@ impl Model for CountingModel {
             tokens: row.reads.tokens.then(|| row.tokens.ids.iter().flat_map(|id| self.hidden_state(*id)).collect()),
         };
         Ok(rows.iter().map(output).collect())
+    }
+    /// The pooled vector is a mean plus the embedding, so its derivative by the embedding is 1 in every dimension.
+    fn embedding_gradient(&mut self, lesson: Lesson<'_>, upstream: &mut Upstream<'_>) -> Result<Vec<f32>, ModelError> {
+        let own: Arc<[f32]> = lesson.embedding.into();
+        let row = |row: &Row| Row { task_embedding: Some(Arc::clone(&own)), ..row.clone() };
+        let pooled: Vec<Arc<[f32]>> = lesson.rows.iter().map(|given| self.pooled(&row(given)).into()).collect();
+        let mut sum = vec![0.0; self.info.embedding];
+        for derivatives in upstream(&pooled) {
+            sum.iter_mut().zip(derivatives).for_each(|(sum, derivative)| *sum += derivative);
+        }
+        Ok(sum)
     }
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use crate::batcher::{Batch, Done, Queue};
+use crate::ask::Priority;
+use crate::batcher::{Batch, Done, Job, Queue, Work};
 use crate::cache::Cache;
 use crate::counters::Counters;
 use crate::error::EngineError;
@@ -93,8 +94,15 @@ fn live(parts: &WorkerParts) -> Result<(), ModelError> {
     let info = parts.info.get_or_init(|| model.info().clone());
     info!(worker = parts.number, device = %info.device, dtype = %info.dtype, encoder = %info.encoder_digest, "encoder is ready");
     parts.states.set(parts.number, WorkerState::Ready);
-    while let Some(batch) = parts.queue.take_batch() {
-        run(model.as_mut(), batch, parts);
+    while let Some(work) = parts.queue.take() {
+        match work {
+            Work::Batch(batch) => run(model.as_mut(), batch, parts),
+            Work::Job(Job { tokens, work }) => {
+                let started = Instant::now();
+                work(model.as_mut());
+                parts.queue.ran(Priority::Background, tokens, started.elapsed(), &[]);
+            }
+        }
     }
     Ok(())
 }

@@ -6,8 +6,10 @@ use crate::product::{Left, add_product, padded};
 use crate::scaling::Scaling;
 use crate::watch::Watch;
 
-/// Rows of a block: its vectors then stay in the second cache.
+/// Rows of a block at most: its vectors then stay in the second cache.
 const BLOCK_ROWS: usize = 64;
+/// Products of a block's logits: about a third of a millisecond, after which the watch may call a halt.
+const BLOCK_PRODUCTS: usize = 2 << 20;
 /// Questions of a block.
 const BLOCK_QUESTIONS: usize = 16;
 
@@ -59,8 +61,9 @@ impl<'a> Blocks<'a> {
     ) -> Result<(), FitError> {
         let outputs = self.outputs();
         let (weight, bias) = layer.split_at(self.examples.width() * outputs);
+        let rows = (BLOCK_PRODUCTS / (self.examples.width() * outputs)).clamp(1, BLOCK_ROWS);
         let together = match self.examples.answers() {
-            Answers::Classes(_) | Answers::Labels(_) | Answers::Values(_) => BLOCK_ROWS,
+            Answers::Classes(_) | Answers::Labels(_) | Answers::Values(_) => rows,
             Answers::Choices(_) => BLOCK_QUESTIONS,
         };
         for units in units.chunks(together) {

@@ -19,9 +19,10 @@ pub enum Step {
     },
 }
 
-/// Who watches a fit. Called from the fit's own thread, often: both methods must be quick.
+/// Who watches a fit. Called from the fit's own thread, about every millisecond.
 pub trait Watch {
-    /// Whether the fit shall end now, without a result.
+    /// Whether the fit shall end now, without a result. The fit stands still until it returns, so a watch may also hold
+    /// it up while the processor is wanted elsewhere.
     fn is_cancelled(&self) -> bool;
 
     /// The fit has come so far.

@@ -12,11 +12,14 @@ use registry::{Digest, Install};
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
+use crate::embedding_fit;
 use crate::fit_events::{Events, PAUSE, Teller};
+use crate::fit_examples::Collected;
 use crate::fit_intake::Intake;
 use crate::fit_plan::Plan;
 use crate::fitted_head::{self, Story};
 use crate::install::{self, Placed};
+use crate::label_book::Labels;
 use crate::serving::Serving;
 use crate::solving::Solving;
 use crate::status;
@@ -63,7 +66,7 @@ async fn fit(serving: &Serving, mut messages: Streaming<v1::FitHeadRequest>, eve
     let reader = plan.reader(info, None)?;
     let mut intake = Intake::new(serving, &plan, reader);
     intake.receive(&mut messages, &mut teller).await?;
-    let Intake { labels, collected, digest, skipped, cut, .. } = intake;
+    let Intake { labels, collected, read, digest, skipped, cut, .. } = intake;
     if collected.train.len() == 0 {
         return Err(of_fit(FitError::TooFew("there are no rows to learn from".to_owned())));
     }
@@ -77,18 +80,16 @@ async fn fit(serving: &Serving, mut messages: Streaming<v1::FitHeadRequest>, eve
         label_counts: collected.train.label_counts(&labels),
         ..Story::default()
     };
-    let fitted = {
-        let train = collected.train.into_examples(plan.kind, info.hidden, &labels).map_err(of_fit)?;
-        let validation = match collected.validation.len() {
-            0 => None,
-            _ => Some(collected.validation.into_examples(plan.kind, info.hidden, &labels).map_err(of_fit)?),
-        };
-        let solving = Solving::start(train, validation, plan.settings.clone());
-        let solving = solving.map_err(|error| status::internal("internal error", &error.to_string()))?;
-        solve(solving, &mut teller).await?
-    };
+    let mut fitted = solve(serving, collected, (&plan, info, &labels), &mut teller).await?;
+    let mut embedding = None;
+    if plan.task_embedding {
+        let learned = embedding_fit::learn((serving, info, &plan), &read, &labels, fitted, &mut teller).await?;
+        (fitted, embedding) = (learned.fitted, learned.embedding);
+        story.embedding_steps = learned.steps;
+        story.has_embedding = embedding.is_some();
+    }
     story.elapsed_millis = teller.elapsed_millis();
-    let head = fitted_head::head(&plan, &fitted, &labels, &story, info.hidden);
+    let head = fitted_head::head(&plan, (&fitted, embedding), &labels, &story, info.hidden);
     let head = head.map_err(|error| status::internal("internal error", &error.to_string()))?;
     teller.progress(v1::Stage::Installing, 0, 1);
     let encoder = encoder_digest(info)?;
@@ -106,8 +107,23 @@ async fn fit(serving: &Serving, mut messages: Streaming<v1::FitHeadRequest>, eve
     Ok(())
 }
 
-/// Waits for the solver and tells how far it is.
-async fn solve(mut solving: Solving, teller: &mut Teller) -> Result<Fitted, Status> {
+/// Fits a layer on what was collected, and tells how far the solver is.
+///
+/// # Errors
+/// INVALID_ARGUMENT where the rows cannot be fitted.
+pub(crate) async fn solve(
+    serving: &Serving,
+    collected: Collected,
+    (plan, info, labels): (&Plan, &ModelInfo, &Labels),
+    teller: &mut Teller,
+) -> Result<Fitted, Status> {
+    let train = collected.train.into_examples(info.hidden, labels).map_err(of_fit)?;
+    let validation = match collected.validation.len() {
+        0 => None,
+        _ => Some(collected.validation.into_examples(info.hidden, labels).map_err(of_fit)?),
+    };
+    let solving = Solving::start(serving.shared_engine(), train, validation, plan.settings.clone());
+    let mut solving = solving.map_err(|error| status::internal("internal error", &error.to_string()))?;
     let mut ticks = tokio::time::interval(PAUSE);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {

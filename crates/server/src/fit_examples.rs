@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use engine::{EngineError, HeadKind};
+use engine::EngineError;
 use fitting::{Answers, Examples, FitError, Question, memory_bytes};
 
 use crate::label_book::Labels;
@@ -21,6 +21,8 @@ pub(crate) struct Side {
 pub(crate) struct Collected {
     width: usize,
     max_bytes: usize,
+    /// Bytes that the rows take beside their vectors.
+    pub(crate) beside: usize,
     pub(crate) train: Side,
     pub(crate) validation: Side,
 }
@@ -28,7 +30,7 @@ pub(crate) struct Collected {
 impl Collected {
     /// Nothing yet: vectors of `width` numbers in at most `max_bytes`.
     pub(crate) fn new(width: usize, max_bytes: usize) -> Self {
-        Self { width, max_bytes, train: Side::default(), validation: Side::default() }
+        Self { width, max_bytes, beside: 0, train: Side::default(), validation: Side::default() }
     }
 
     /// Takes a row's vectors.
@@ -42,7 +44,7 @@ impl Collected {
         (outputs, folds): (usize, usize),
     ) -> Result<(), EngineError> {
         let rows = (self.train.vectors.len() + self.validation.vectors.len()) / self.width + vectors.len();
-        let actual = memory_bytes(rows, self.width, outputs.max(1), folds);
+        let actual = memory_bytes(rows, self.width, outputs.max(1), folds).saturating_add(self.beside);
         if actual > self.max_bytes {
             let what = format!("rows: the memory of a fit (fit-memory-bytes) at {rows} vectors in bytes");
             return Err(EngineError::OverLimit { what, limit: self.max_bytes, actual });
@@ -87,40 +89,51 @@ impl Side {
     /// The rows as examples of a head for `labels`.
     ///
     /// # Errors
-    /// [`FitError`], which checked rows do not meet.
-    pub(crate) fn into_examples(self, kind: HeadKind, width: usize, labels: &Labels) -> Result<Examples, FitError> {
-        let moved = |label: &u32| labels.moved.get(*label as usize).copied().unwrap_or(*label);
-        let answers = self.answers.iter();
-        let (outputs, answers) = match kind {
-            HeadKind::Classification => {
-                let class = |(answer, _): &(Answer, u32)| match answer {
-                    Answer::Class(class) => Some(moved(class)),
-                    Answer::Labels(_) | Answer::Value(_) | Answer::Choice(_) => None,
-                };
-                (labels.outputs, Answers::Classes(answers.filter_map(class).collect()))
-            }
-            HeadKind::MultiLabel => {
-                let held = |(answer, _): &(Answer, u32)| match answer {
-                    Answer::Labels(labels) => Some(labels.iter().map(moved).collect()),
-                    Answer::Class(_) | Answer::Value(_) | Answer::Choice(_) => None,
-                };
-                (labels.outputs, Answers::Labels(answers.filter_map(held).collect()))
-            }
-            HeadKind::Regression => {
-                let value = |(answer, _): &(Answer, u32)| match answer {
-                    Answer::Value(value) => Some(*value),
-                    Answer::Class(_) | Answer::Labels(_) | Answer::Choice(_) => None,
-                };
-                (1, Answers::Values(answers.filter_map(value).collect()))
-            }
-            HeadKind::MultipleChoice | HeadKind::TokenClassification | HeadKind::Reward => {
-                let question = |(answer, choices): &(Answer, u32)| match answer {
-                    Answer::Choice(right) => Some(Question { choices: *choices, right: *right }),
-                    Answer::Class(_) | Answer::Labels(_) | Answer::Value(_) => None,
-                };
-                (1, Answers::Choices(answers.filter_map(question).collect()))
-            }
+    /// [`FitError`], which checked rows meet only where there is none.
+    pub(crate) fn into_examples(self, width: usize, labels: &Labels) -> Result<Examples, FitError> {
+        let answers = answers(self.answers.iter().map(|(answer, vectors)| (answer, *vectors)), labels);
+        let answers = answers.ok_or_else(|| FitError::TooFew("there are no rows to learn from".to_owned()))?;
+        let outputs = match &answers {
+            Answers::Classes(_) | Answers::Labels(_) => labels.outputs,
+            Answers::Values(_) | Answers::Choices(_) => 1,
         };
         Examples::new(width, outputs, self.vectors, answers)
+    }
+}
+
+/// Answers, each with the vectors that its row has, with their labels in place; `None` for no rows, or rows of several
+/// kinds.
+pub(crate) fn answers<'a>(rows: impl Iterator<Item = (&'a Answer, u32)>, labels: &Labels) -> Option<Answers> {
+    let moved = |label: &u32| labels.moved.get(*label as usize).copied().unwrap_or(*label);
+    let mut rows = rows.peekable();
+    match rows.peek()?.0 {
+        Answer::Class(_) => {
+            let class = |(answer, _): (&Answer, u32)| {
+                let Answer::Class(class) = answer else { return None };
+                Some(moved(class))
+            };
+            rows.map(class).collect::<Option<_>>().map(Answers::Classes)
+        }
+        Answer::Labels(_) => {
+            let held = |(answer, _): (&Answer, u32)| {
+                let Answer::Labels(held) = answer else { return None };
+                Some(held.iter().map(moved).collect())
+            };
+            rows.map(held).collect::<Option<_>>().map(Answers::Labels)
+        }
+        Answer::Value(_) => {
+            let value = |(answer, _): (&Answer, u32)| {
+                let Answer::Value(value) = answer else { return None };
+                Some(*value)
+            };
+            rows.map(value).collect::<Option<_>>().map(Answers::Values)
+        }
+        Answer::Choice(_) => {
+            let question = |(answer, choices): (&Answer, u32)| {
+                let Answer::Choice(right) = answer else { return None };
+                Some(Question { choices, right: *right })
+            };
+            rows.map(question).collect::<Option<_>>().map(Answers::Choices)
+        }
     }
 }

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use api::v1;
 use api::v1::fit_head_request::Part;
-use engine::{EngineError, Head, Priority, Reading, Vectors};
+use engine::{EngineError, Head, Priority, Reading, Tokens, Vectors};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use tonic::{Status, Streaming};
 
+use crate::embedding_fit;
+use crate::embedding_lessons::Lesson;
 use crate::fit_events::Teller;
 use crate::fit_examples::Collected;
 use crate::fit_plan::Plan;
@@ -28,6 +30,8 @@ pub(crate) struct Intake<'a> {
     reader: Arc<Head>,
     pub(crate) labels: LabelBook,
     pub(crate) collected: Collected,
+    /// The same rows as token sequences, where an embedding is to be learned.
+    pub(crate) read: embedding_fit::Read,
     pub(crate) digest: RowsDigest,
     pub(crate) skipped: u64,
     /// Rows that the encoder could not read to their end.
@@ -39,6 +43,8 @@ struct Read {
     labelled: Labelled,
     row: v1::LabelledRow,
     vectors: Result<Vectors, EngineError>,
+    /// Empty where no embedding is to be learned.
+    sequences: Vec<Arc<Tokens>>,
 }
 
 impl<'a> Intake<'a> {
@@ -46,7 +52,8 @@ impl<'a> Intake<'a> {
     pub(crate) fn new(serving: &'a Serving, plan: &'a Plan, reader: Arc<Head>) -> Self {
         let collected = Collected::new(reader.hidden(), serving.fit_memory_bytes());
         let labels = LabelBook::new(plan.labels.clone());
-        Self { serving, plan, reader, labels, collected, digest: RowsDigest::default(), skipped: 0, cut: 0 }
+        let read = embedding_fit::Read::default();
+        Self { serving, plan, reader, labels, collected, read, digest: RowsDigest::default(), skipped: 0, cut: 0 }
     }
 
     /// Takes in all rows until the caller has sent the last.
@@ -70,7 +77,9 @@ impl<'a> Intake<'a> {
             {
                 received += 1;
                 match labelled_rows::parse(v1::LabelledRow::clone(&row), received, self.plan.kind, &mut self.labels) {
-                    Ok(labelled) => reading.push_back(read(self.serving, Arc::clone(&self.reader), labelled, row)),
+                    Ok(labelled) => {
+                        reading.push_back(read(self.serving, self.plan, Arc::clone(&self.reader), labelled, row))
+                    }
                     Err(bad) => self.refuse(bad, teller).await?,
                 }
             }
@@ -109,7 +118,7 @@ impl<'a> Intake<'a> {
     }
 
     async fn take(&mut self, read: Read, teller: &Teller) -> Result<(), Status> {
-        let Read { labelled: Labelled { answer, is_validation, line, .. }, row, vectors } = read;
+        let Read { labelled: Labelled { answer, is_validation, line, .. }, row, vectors, sequences } = read;
         let vectors = match vectors.map_err(from_proto::with_single_input) {
             Ok(vectors) => vectors,
             Err(EngineError::InvalidField { field, reason }) => {
@@ -131,6 +140,12 @@ impl<'a> Intake<'a> {
         };
         self.digest.add(&row);
         self.cut += u64::from(vectors.cut);
+        if self.plan.task_embedding {
+            let tokens: usize = sequences.iter().map(|tokens| tokens.len()).sum();
+            self.collected.beside += tokens * 2 * size_of::<u32>();
+            let side = if is_validation { &mut self.read.validation } else { &mut self.read.train };
+            side.push(Lesson { sequences, answer: answer.clone() });
+        }
         let sizes = (self.labels.outputs(), self.plan.settings.folds);
         self.collected.take((answer, is_validation), &vectors.rows, sizes).map_err(status::of_engine)
     }
@@ -145,8 +160,16 @@ impl<'a> Intake<'a> {
     }
 }
 
-async fn read(serving: &Serving, reader: Arc<Head>, labelled: Labelled, row: v1::LabelledRow) -> Read {
+async fn read(serving: &Serving, plan: &Plan, reader: Arc<Head>, labelled: Labelled, row: v1::LabelledRow) -> Read {
     let reading = Reading { priority: Priority::Background, ..Reading::default() };
-    let vectors = serving.engine().features(&reader, labelled.input.clone(), reading).await;
-    Read { labelled, row, vectors }
+    let engine = serving.engine();
+    let mut vectors = engine.features(&reader, labelled.input.clone(), reading).await;
+    let mut sequences = Vec::new();
+    if plan.task_embedding && vectors.is_ok() {
+        match engine.sequences(&reader, labelled.input.clone(), reading).await {
+            Ok(read) => sequences = read,
+            Err(error) => vectors = Err(error),
+        }
+    }
+    Read { labelled, row, vectors, sequences }
 }

@@ -26,6 +26,7 @@ pub(crate) struct Plan {
     /// Empty: rows bring them.
     pub(crate) labels: Vec<String>,
     pub(crate) settings: Settings,
+    pub(crate) task_embedding: bool,
     pub(crate) skips_bad_rows: bool,
     pub(crate) make_live: bool,
     pub(crate) dry_run: bool,
@@ -38,9 +39,6 @@ impl Plan {
     /// INVALID_ARGUMENT naming the field.
     pub(crate) fn parse(plan: v1::FitPlan, serving: &Serving) -> Result<Self, Status> {
         let key = from_proto::task_key("plan.task", &plan.task)?;
-        if plan.task_embedding {
-            return Err(status::unimplemented("learning a task embedding"));
-        }
         let known = known(serving, &key);
         let kind = kind(plan.kind, known.as_deref())?;
         let known_parts = known.as_ref().map(|known| known.head.parts());
@@ -63,6 +61,7 @@ impl Plan {
                 temperature: plan.fit_temperature,
                 ..Settings::default()
             },
+            task_embedding: plan.task_embedding,
             skips_bad_rows: skips(plan.bad_rows)?,
             make_live: plan.make_live,
             dry_run: plan.dry_run,

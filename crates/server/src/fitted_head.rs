@@ -1,5 +1,6 @@
 //! From fitted numbers to a head that says how it was made, and what a person should look at.
 
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use engine::{About, FitRecord, Head, HeadError, HeadKind, HeadParts};
@@ -23,6 +24,10 @@ pub(crate) struct Story {
     /// Training rows that hold each label.
     pub(crate) label_counts: Vec<usize>,
     pub(crate) elapsed_millis: u64,
+    /// Steps by which an embedding was learned.
+    pub(crate) embedding_steps: usize,
+    /// Whether one did better on rows held out than none.
+    pub(crate) has_embedding: bool,
 }
 
 /// The head, with figures and the record of its fit.
@@ -31,7 +36,7 @@ pub(crate) struct Story {
 /// [`HeadError`], which checked plans and finite numbers do not meet.
 pub(crate) fn head(
     plan: &Plan,
-    fitted: &Fitted,
+    (fitted, embedding): (&Fitted, Option<Arc<[f32]>>),
     labels: &Labels,
     story: &Story,
     hidden: usize,
@@ -46,6 +51,8 @@ pub(crate) fn head(
         labels: labels.names.clone(),
         weight: fitted.weight.as_slice().into(),
         bias: fitted.bias.as_slice().into(),
+        task_embedding_by_default: embedding.is_some(),
+        task_embedding: embedding,
         temperature: fitted.temperature,
         prompt: plan.prompt.clone(),
         about,
@@ -72,7 +79,7 @@ fn record(plan: &Plan, fitted: &Fitted, story: &Story) -> FitRecord {
         max_iterations: settings.max_iterations as u32,
         iterations: fitted.iterations as u32,
         converged: fitted.converged,
-        embedding_steps: 0,
+        embedding_steps: if story.has_embedding { story.embedding_steps as u32 } else { 0 },
     }
 }
 
@@ -103,6 +110,11 @@ pub(crate) fn warnings(plan: &Plan, fitted: &Fitted, story: &Story, labels: &[St
     }
     if plan.settings.temperature && fitted.temperature.is_none() {
         warnings.push(format!("a {} head has no temperature", plan.kind));
+    }
+    if plan.task_embedding && !story.has_embedding {
+        let steps = story.embedding_steps;
+        warnings
+            .push(format!("no task embedding of {steps} steps did better on rows held out than none: there is none"));
     }
     if labels.is_empty() && !story.label_counts.is_empty() {
         warnings.push("the labels have no names: they are called LABEL_0, LABEL_1, …".to_owned());

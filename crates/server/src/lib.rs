@@ -33,6 +33,8 @@ mod fit_intake;
 mod fit_examples;
 mod fit_events;
 mod solving;
+mod embedding_fit;
+mod embedding_lessons;
 mod fitted_head;
 mod tenants;
 mod from_proto;

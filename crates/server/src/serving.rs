@@ -74,6 +74,11 @@ impl Serving {
         &self.engine
     }
 
+    /// The engine, for a thread that outlives the call.
+    pub(crate) fn shared_engine(&self) -> Arc<Engine> {
+        Arc::clone(&self.engine)
+    }
+
     pub(crate) fn changes(&self) -> &Changes {
         &self.changes
     }

@@ -2,16 +2,23 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
+use engine::Engine;
 use fitting::{Examples, FitError, Fitted, Settings, Step, Watch};
 use tokio::sync::oneshot;
 
+/// While callers are served the solver stands still: it looks again after a nap, and after so many naps goes on for a block,
+/// so that it gets on even where callers never cease.
+const NAP: Duration = Duration::from_micros(500);
+const MOST_NAPS: usize = 100;
 /// The least that the system's scheduler gives.
 const NICEST: i32 = 19;
 
 /// How far the solver is, and whether it shall end. Shared by its thread and whoever waits.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
+    engine: Arc<Engine>,
     cancelled: AtomicBool,
     is_solving: AtomicBool,
     done: AtomicU64,
@@ -20,7 +27,16 @@ struct Shared {
 
 impl Watch for Shared {
     fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Relaxed)
+        for _ in 0..MOST_NAPS {
+            if self.cancelled.load(Ordering::Relaxed) {
+                return true;
+            }
+            if self.engine.in_flight_rows() == 0 {
+                return false;
+            }
+            std::thread::sleep(NAP);
+        }
+        false
     }
 
     fn step(&self, step: Step) {
@@ -42,12 +58,23 @@ pub(crate) struct Solving {
 }
 
 impl Solving {
-    /// Begins to fit.
+    /// Begins to fit, out of the way of `engine`'s callers.
     ///
     /// # Errors
     /// The system's, if it gives no thread.
-    pub(crate) fn start(train: Examples, validation: Option<Examples>, settings: Settings) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared::default());
+    pub(crate) fn start(
+        engine: Arc<Engine>,
+        train: Examples,
+        validation: Option<Examples>,
+        settings: Settings,
+    ) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared {
+            engine,
+            cancelled: AtomicBool::default(),
+            is_solving: AtomicBool::default(),
+            done: AtomicU64::default(),
+            total: AtomicU64::default(),
+        });
         let watch = Arc::clone(&shared);
         let (reply, result) = oneshot::channel();
         let work = move || {

@@ -53,6 +53,7 @@ pub(crate) fn of_engine(error: EngineError) -> Status {
             status(Code::Unavailable, &message, ErrorDetails::with_retry_info(Some(RETRY_LATER)))
         }
         EngineError::Misfit(_) => failed_precondition("HEAD_MISFIT", "head", &message),
+        EngineError::Unsupported(_) => failed_precondition("UNSUPPORTED", "encoder", &message),
         EngineError::NotFinite => internal("the logits are not finite", "the logits are not finite"),
         EngineError::Internal(reason) => internal("internal error", &reason),
     }

@@ -20,6 +20,8 @@ const WIRE: &[&str] = &[
     "install.rs",
     "update_metadata.rs",
     "moving.rs",
+    "embedding_fit.rs",
+    "embedding_lessons.rs",
     "fit_call.rs",
     "fit_events.rs",
     "fit_intake.rs",

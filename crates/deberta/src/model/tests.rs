@@ -232,7 +232,7 @@ fn pool(model: &Deberta, input: &Tensor) -> Tensor {
 fn no_gradient_is_tracked_even_after_another_model_is_gone() {
     let mut model = load_on(Kernels::Libtorch, Precision::Fp32, true);
     drop(load_on(Kernels::Libtorch, Precision::Fp32, true));
-    let input = Tensor::f_zeros([1, 8], (Kind::Float, tch::Device::Cpu)).unwrap().set_requires_grad(true);
+    let input = Tensor::f_zeros([1, 8], (Kind::Float, tch::Device::Cpu)).unwrap().f_set_requires_grad(true).unwrap();
     let _no_gradients = tch::no_grad_guard();
     assert!(!pool(&model, &input).requires_grad());
     drop(_no_gradients);

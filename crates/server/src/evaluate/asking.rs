@@ -193,6 +193,7 @@ fn of_row(error: EngineError, line: u64) -> Unanswered {
         | EngineError::Draining
         | EngineError::WorkerDown
         | EngineError::Misfit(_)
+        | EngineError::Unsupported(_)
         | EngineError::NotFinite
         | EngineError::Internal(_)) => Unanswered::Failed(error),
     }
