@@ -13,7 +13,7 @@ use crate::weight::{Blocks, PANEL, Weight};
 use crate::weights::{Dense, Geometry, Layer, Mode, Weights};
 
 /// Rows of the lower half that are multiplied at a time.
-const DOWN_ROWS: usize = 4;
+const DOWN_ROWS: usize = 8;
 
 /// A low-rank addition: `x * downᵀ * upᵀ`.
 #[derive(Debug, Clone, Default)]
@@ -265,23 +265,53 @@ impl Additions<'_> {
     /// No row has an addition.
     pub(crate) const NONE: Self = Self { of_row: &[], list: &[], narrow: std::ptr::null(), stride: 0 };
 
-    /// What is added to the sums of `row` at the columns of `panel`, if anything.
+    /// What is added to the sums of `ROWS` rows from `first` on, at the columns of `panel`; nothing where no row of them has
+    /// an addition. Neighbours of one adapter, which most are, share the loads of its numbers.
     ///
     /// # Safety
-    /// The row's lower half has been computed, the panel is the product's, and the processor is a supported one.
+    /// The rows' lower halves have been computed, the panel is the product's, and the processor is a supported one.
     #[inline(always)]
-    pub(crate) unsafe fn of(&self, row: usize, panel: usize) -> Option<[__m512; TILE_BLOCKS]> {
-        let adapter = self.of_row.get(row).copied().unwrap_or(0) as usize;
-        let addition = (*self.list.get(adapter.checked_sub(1)?)?)?;
-        if panel >= addition.up.panels() {
-            return None;
+    pub(crate) unsafe fn of<const ROWS: usize>(
+        &self,
+        first: usize,
+        panel: usize,
+    ) -> Option<[[__m512; TILE_BLOCKS]; ROWS]> {
+        let adapters = self.of_row.get(first..first + ROWS)?;
+        // SAFETY: the caller's promise; rows without an addition keep their zeros.
+        unsafe {
+            if adapters.iter().all(|adapter| *adapter == adapters[0]) {
+                let addition = self.addition(adapters[0], panel)?;
+                return Some(self.risen::<ROWS>(addition, first, panel));
+            }
+            let mut sums = [[_mm512_setzero_ps(); TILE_BLOCKS]; ROWS];
+            for (row, (sums, adapter)) in (first..).zip(sums.iter_mut().zip(adapters)) {
+                if let Some(addition) = self.addition(*adapter, panel) {
+                    [*sums] = self.risen::<1>(addition, row, panel);
+                }
+            }
+            Some(sums)
         }
+    }
+
+    /// The addition of the adapter of that number, where it has outputs in `panel`.
+    fn addition(&self, adapter: u32, panel: usize) -> Option<&Addition> {
+        let addition = (*self.list.get((adapter as usize).checked_sub(1)?)?)?;
+        (panel < addition.up.panels()).then_some(addition)
+    }
+
+    /// `ROWS` lower halves from row `first` on, brought up at the columns of `panel`.
+    #[inline(always)]
+    unsafe fn risen<const ROWS: usize>(
+        &self,
+        addition: &Addition,
+        first: usize,
+        panel: usize,
+    ) -> [[__m512; TILE_BLOCKS]; ROWS] {
         // SAFETY: the caller's promise.
         unsafe {
-            let rows = Rows { start: self.narrow.add(row * self.stride).cast(), stride: self.stride * STEP_BYTES };
-            let [sums] =
-                tile::<Single, 1, TILE_BLOCKS>(addition.rank, rows, addition.up.columns(panel), Ahead::NOTHING);
-            Some(sums)
+            let start = self.narrow.add(first * self.stride).cast();
+            let rows = Rows { start, stride: self.stride * STEP_BYTES };
+            tile::<Single, ROWS, TILE_BLOCKS>(addition.rank, rows, addition.up.columns(panel), Ahead::NOTHING)
         }
     }
 }

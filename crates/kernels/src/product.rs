@@ -145,14 +145,18 @@ unsafe fn finish<A: Finish, N: Number, const ROWS: usize>(
     // SAFETY: outputs have a stride of whole panels, so the last panel's columns exist; the caller vouches for the rows.
     unsafe {
         let (weight, bias) = (product.weight, product.weight.bias.pointer());
-        for (row, sums) in (first..).zip(sums) {
-            let added = if product.additions.of_row.is_empty() { None } else { product.additions.of(row, panel) };
+        let added = match product.additions.of_row {
+            [] => None,
+            _ => product.additions.of::<ROWS>(first, panel),
+        };
+        for (place, sums) in sums.iter().enumerate() {
+            let row = first + place;
             for (block, sum) in sums.iter().enumerate() {
                 let at = panel * PANEL + block * LANES;
                 let sum = A::number(*sum, weight, product.scales, row, at);
                 let mut sum = _mm512_add_ps(sum, _mm512_loadu_ps(bias.add(at)));
                 if let Some(added) = &added {
-                    sum = _mm512_add_ps(sum, added[block]);
+                    sum = _mm512_add_ps(sum, added[place][block]);
                 }
                 match product.output {
                     Output::Stored { to, stride, activation } => {
