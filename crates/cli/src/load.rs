@@ -259,7 +259,18 @@ impl InServer {
 }
 
 fn shown(load: &Load) -> comfy_table::Table {
-    let mut shown = table(["AT ONCE", "TASKS", "CALLS", "FAILED", "CALLS/S", "TOKENS/S", "P50 MS", "P90 MS", "P99 MS", "ENCODER MS"]);
+    let mut shown = table([
+        "AT ONCE",
+        "TASKS",
+        "CALLS",
+        "FAILED",
+        "CALLS/S",
+        "TOKENS/S",
+        "P50 MS",
+        "P90 MS",
+        "P99 MS",
+        "ENCODER MS",
+    ]);
     shown.add_row([
         load.concurrency.to_string(),
         load.tasks.to_string(),
@@ -306,7 +317,8 @@ mod tests {
     fn a_load_has_its_rates_and_percentiles() {
         let mut calls = Calls { tokens: 300, ..Calls::default() };
         calls.latencies = (1..=100).rev().map(Duration::from_millis).collect();
-        calls.timings = [3_000, 1_000, 2_000].map(|encoder_micros| Timings { encoder_micros, ..Timings::default() }).to_vec();
+        calls.timings =
+            [3_000, 1_000, 2_000].map(|encoder_micros| Timings { encoder_micros, ..Timings::default() }).to_vec();
         let load = calls.load(8, 3, Duration::from_secs(2));
         assert_eq!((load.calls, load.tokens_per_second, load.calls_per_second), (100, 150.0, 50.0));
         assert_eq!((load.fastest_ms, load.p50_ms, load.p99_ms), (1.0, 51.0, 100.0));

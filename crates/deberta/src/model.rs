@@ -211,8 +211,7 @@ impl Model for Deberta {
     fn embedding_gradient(&mut self, lesson: Lesson<'_>, upstream: &mut Upstream<'_>) -> Result<Vec<f32>, ModelError> {
         for (index, row) in lesson.rows.iter().enumerate() {
             let own = Row { task_embedding: Some(lesson.embedding.into()), ..row.clone() };
-            check_fit(&own, &self.info, self.sizes)
-                .map_err(|reason| ModelError::RowMisfit { row: index, reason })?;
+            check_fit(&own, &self.info, self.sizes).map_err(|reason| ModelError::RowMisfit { row: index, reason })?;
         }
         if self.pupil.is_none() {
             let pupil = pupil(&self.files.0, self.files.1).map_err(|error| ModelError::Backend(error.to_string()))?;

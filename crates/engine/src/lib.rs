@@ -48,8 +48,8 @@ pub use ask::{Aggregation, Ask, Input, Mode, Priority, Reading, Truncation};
 pub use counters::{Counter, Counters};
 pub use engine::{
     Answer, Answered, Candidate, EmbedAsk, Embedded, Embedding, Engine, EngineParts, ManyAnswer, ManyAsk, RewardAnswer,
-    RewardAsk, RewardInput, Rewarded, Spent, TaskAnswer, TaskOutcome, Timing, Tokenized, ZeroShotAnswer,
-    Vectors, ZeroShotAnswered, ZeroShotAsk, ZeroShotInput, preferences,
+    RewardAsk, RewardInput, Rewarded, Spent, TaskAnswer, TaskOutcome, Timing, Tokenized, Vectors, ZeroShotAnswer,
+    ZeroShotAnswered, ZeroShotAsk, ZeroShotInput, preferences,
 };
 pub use error::{EngineError, Resource, Stage};
 pub use fit_record::FitRecord;

@@ -98,9 +98,8 @@ impl Judge {
 
     /// Holds its scores of an input's rows against the answer that was given.
     pub(crate) fn judge(&self, head: &Head, input: &Input, given: &Prediction, rows: Judged) {
-        let verdict = self.suits.then(|| {
-            rows.map(|rows| compare(head, given, &self.head, &predict(&self.head, input, &rows)))
-        });
+        let verdict =
+            self.suits.then(|| rows.map(|rows| compare(head, given, &self.head, &predict(&self.head, input, &rows))));
         self.traffic.count(|counts| match verdict {
             None => counts.skipped += 1,
             Some(Err(_)) => counts.failed += 1,

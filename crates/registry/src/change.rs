@@ -44,7 +44,7 @@ pub enum Change {
         /// The version to describe.
         version: Version,
         /// All that is said about it from now on.
-        about: About,
+        about: Box<About>,
         /// The task's generation as the caller read it; `None` does not compare.
         expected_generation: Option<u64>,
     },

@@ -49,7 +49,7 @@ pub(crate) fn plan(state: &State, change: Change, unix_seconds: u64) -> Result<P
         }
         Change::Describe { key, version, about, expected_generation } => {
             draft.check_generation(&key, expected_generation)?;
-            draft.describe(&key, version, about)?;
+            draft.describe(&key, version, *about)?;
         }
         Change::Rollback { key, alias, expected_generation } => {
             draft.check_generation(&key, expected_generation)?;

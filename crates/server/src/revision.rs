@@ -83,7 +83,7 @@ pub(crate) fn with_description(
     let mut about = old.head.parts().about.clone();
     edit(&mut about);
     let Revision { key, expected_generation, .. } = revision.clone();
-    let change = Change::Describe { key, version: old.version, about, expected_generation };
+    let change = Change::Describe { key, version: old.version, about: Box::new(about), expected_generation };
     let committed = writer.apply(change).map_err(refusal)?;
     revised(writer, &committed)
 }

@@ -223,7 +223,10 @@ fn with_tokens(
     for (place, row) in rows.into_iter().enumerate() {
         let found = tokens.get(row.reader).and_then(|own| own.get(row.place)).cloned();
         match found.unwrap_or_else(|| Err(EngineError::Internal("a row has no sequence".to_owned()))) {
-            Ok(tokens) => readable.push((place, Row { tokens, task_embedding: row.task_embedding, adapter: row.adapter, reads: row.reads })),
+            Ok(tokens) => readable.push((
+                place,
+                Row { tokens, task_embedding: row.task_embedding, adapter: row.adapter, reads: row.reads },
+            )),
             Err(error) => refused.push((place, Err(error))),
         }
     }

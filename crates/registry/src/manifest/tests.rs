@@ -20,7 +20,8 @@ fn the_documented_example_is_a_manifest_with_every_key() {
     assert_eq!((manifest.task.as_str(), manifest.kind), ("reviews/aspects", HeadKind::MultiLabel));
     assert_eq!((manifest.about.metrics["f1"], manifest.task_embedding_by_default), (0.91, Some(true)));
     // No kind takes every key, so the settings of other kinds are left out of the head.
-    let tensors = Tensors { weight: vec![0.0; 8].into(), bias: vec![0.0; 2].into(), task_embedding: None, adapter: None };
+    let tensors =
+        Tensors { weight: vec![0.0; 8].into(), bias: vec![0.0; 2].into(), task_embedding: None, adapter: None };
     let trust = Trust { ood: manifest.trust.ood.clone(), ..Trust::default() };
     Head::new(manifest.kind, 4, HeadParts { trust, ..manifest.head_parts(tensors) }).unwrap();
     let keys = |toml: &str| -> Vec<String> {

@@ -107,7 +107,7 @@ fn deleting_what_is_not_there_says_what_is_missing() {
 
 fn describe(description: &str, expected_generation: Option<u64>) -> Change {
     let about = About { description: description.to_owned(), ..About::default() };
-    Change::Describe { key: key("a"), version: version(1), about, expected_generation }
+    Change::Describe { key: key("a"), version: version(1), about: Box::new(about), expected_generation }
 }
 
 #[test]

@@ -85,7 +85,7 @@ pub(crate) fn set_alias(task: &str, number: u64) -> Change {
 
 pub(crate) fn describe(task: &str, number: u64, description: &str) -> Change {
     let about = About { description: description.to_owned(), ..About::default() };
-    Change::Describe { key: key(task), version: version(number), about, expected_generation: None }
+    Change::Describe { key: key(task), version: version(number), about: Box::new(about), expected_generation: None }
 }
 
 pub(crate) fn key(task: &str) -> TaskKey {
