@@ -52,6 +52,11 @@
 //! [about.metrics]
 //! f1 = 0.91
 //!
+//! # At most 16: inputs that show what the head is asked, with the fields that its kind takes of text, text_pair,
+//! # choices and tokens, at most 4,096 bytes each. `SuggestTasks` compares texts with them.
+//! [[about.samples]]
+//! text = "The soup was cold, but the waiter could not have been kinder."
+//!
 //! # Optional: how a server fitted the head. Nothing here changes an answer.
 //! [fit]
 //! # The labelled rows in their order.
@@ -77,11 +82,6 @@
 //! converged = true
 //! # Steps by which a task embedding was learned; 0 where none was.
 //! embedding_steps = 0
-//!
-//! # At most 16: inputs that show what the head is asked, with the fields that its kind takes of text, text_pair,
-//! # choices and tokens, at most 4,096 bytes each. `SuggestTasks` compares texts with them.
-//! [[about.samples]]
-//! text = "The soup was cold, but the waiter could not have been kinder."
 //!
 //! # Optional: where the training text lies among the encoder's pooled vectors, each divided by its length; see
 //! # `OodStatistics` of the engine, which makes it.
