@@ -58,7 +58,7 @@ pub(crate) struct Arguments {
     /// Most iterations of the solver [default: 500].
     #[arg(long, value_name = "N")]
     max_iterations: Option<u32>,
-    /// Also learn a task embedding by gradient through the encoder; slower, and the server must run it on libtorch.
+    /// Also learn a task embedding by gradient through the encoder: slower, kept where rows held out do better.
     #[arg(long)]
     task_embedding: bool,
     /// What to do with a row that cannot be used.
