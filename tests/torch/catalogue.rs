@@ -1,15 +1,12 @@
 //! The catalogue on the starter: every sample is answered, and texts find the tasks that ask about such texts.
 
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use api::v1;
-use deberta::{Device, Kernels, LoadOptions, Precision};
-use engine::testing::small_limits;
-use engine::{EngineParts, Model, ModelError};
-use registry::Bundle;
+use deberta::Kernels;
 use tests::TestServer;
+
+use crate::serving::starter;
 
 /// Texts that are no samples, each with the task that such texts belong to.
 const TEXTS: [(&str, &str); 6] = [
@@ -21,29 +18,6 @@ const TEXTS: [(&str, &str); 6] = [
     ("clinc_oos/plus", "remind me to call my sister at five"),
 ];
 
-async fn starter() -> TestServer {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../registry/starter");
-    let bundle = Bundle::open(&path).unwrap();
-    let encoder_dir = bundle.encoder_dir();
-    let options = LoadOptions {
-        encoder_digest: bundle.encoder_digest().unwrap().to_string(),
-        device: Device::Cpu,
-        precision: Precision::Fp32,
-        threads: 1,
-        kernels: Kernels::Libtorch,
-    };
-    let engine = EngineParts {
-        replicas: 1,
-        tokenizer: Arc::new(crate::open_tokenizer(&encoder_dir, None)),
-        factory: Box::new(move || {
-            let model = deberta::load(&encoder_dir, options.clone());
-            Ok(Box::new(model.map_err(|error| ModelError::Load(error.to_string()))?) as Box<dyn Model>)
-        }),
-        limits: small_limits(),
-    };
-    TestServer::start_on(tempfile::tempdir().unwrap(), &path, engine).await
-}
-
 async fn all_tasks(server: &TestServer) -> Vec<v1::Task> {
     let reply = server.catalog().list_tasks(v1::ListTasksRequest::default()).await.unwrap().into_inner();
     assert_eq!(reply.total as usize, reply.tasks.len());
@@ -52,7 +26,7 @@ async fn all_tasks(server: &TestServer) -> Vec<v1::Task> {
 
 #[tokio::test]
 async fn every_sample_of_the_starter_is_an_input_that_its_task_answers() {
-    let server = starter().await;
+    let server = starter(Kernels::Libtorch).await;
     let tasks = all_tasks(&server).await;
     assert_eq!(tasks.len(), 30);
     for task in tasks {
@@ -67,7 +41,7 @@ async fn every_sample_of_the_starter_is_an_input_that_its_task_answers() {
 
 #[tokio::test]
 async fn a_text_finds_the_task_that_asks_about_such_texts() {
-    let server = starter().await;
+    let server = starter(Kernels::Libtorch).await;
     let suggest = async |text: &str| {
         let input = Some(v1::Input { text: text.to_owned(), ..v1::Input::default() });
         let request = v1::SuggestTasksRequest { input, ..v1::SuggestTasksRequest::default() };
@@ -92,7 +66,7 @@ async fn a_text_finds_the_task_that_asks_about_such_texts() {
 
 #[tokio::test]
 async fn stances_are_like_stances_by_labels_and_words_find_the_starters_tasks() {
-    let server = starter().await;
+    let server = starter(Kernels::Libtorch).await;
     let request = v1::SimilarTasksRequest { task: "tweet_eval/stance_climate".into(), ..Default::default() };
     let tasks = server.catalog().similar_tasks(request).await.unwrap().into_inner().tasks;
     let equal =

@@ -2,15 +2,14 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use clap::Parser;
-use deberta::{Device, Kernels, LoadOptions, Precision};
-use engine::testing::small_limits;
-use engine::{EngineParts, Model, ModelError};
+use deberta::Kernels;
 use serde_json::Value;
 use tests::TestServer;
+
+use crate::serving::starter;
 
 /// Rows of our own, a file a task. What the starter makes of them is beyond doubt but for the last row of each.
 const ROWS: [(&str, &[&str]); 5] = [
@@ -53,26 +52,6 @@ const ROWS: [(&str, &[&str]); 5] = [
     ),
 ];
 
-async fn serve_the_starter() -> TestServer {
-    let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("../registry/starter");
-    let encoder_dir = bundle.join("encoder");
-    let encoder_digest = registry::encoder_digest(&encoder_dir).unwrap().to_string();
-    let tokenizer = Arc::new(crate::open_tokenizer(&encoder_dir, None));
-    let factory = move || {
-        let options = LoadOptions {
-            encoder_digest: encoder_digest.clone(),
-            device: Device::Cpu,
-            precision: Precision::Fp32,
-            threads: 1,
-            kernels: Kernels::Libtorch,
-        };
-        let model = deberta::load(&encoder_dir, options);
-        Ok(Box::new(model.map_err(|error| ModelError::Load(error.to_string()))?) as Box<dyn Model>)
-    };
-    let engine = EngineParts { factory: Box::new(factory), replicas: 1, tokenizer, limits: small_limits() };
-    TestServer::start_on(tempfile::tempdir().unwrap(), &bundle, engine).await
-}
-
 async fn headwater(server: &TestServer, words: &[&str]) -> (i32, String) {
     let output = Output::default();
     let streams = cli::Streams {
@@ -103,7 +82,7 @@ impl Write for Output {
 
 #[tokio::test]
 async fn the_starter_is_judged_on_rows_of_every_kind_that_it_has() {
-    let server = serve_the_starter().await;
+    let server = starter(Kernels::Libtorch).await;
     let folder = tempfile::tempdir().unwrap();
     let (data, out) = (folder.path().join("rows"), folder.path().join("out"));
     fs::create_dir(&data).unwrap();

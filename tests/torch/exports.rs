@@ -7,15 +7,15 @@ use std::sync::Arc;
 use api::v1;
 use api::v1::export_head_response::Part;
 use checkpoint::{HeadOptions, HubSettings, ImportOptions, Source};
-use deberta::{Device, Kernels, LoadOptions, Precision};
-use engine::testing::small_limits;
-use engine::{EngineParts, Head, Model, ModelError, Reads, Row, Tokens, score};
+use deberta::Kernels;
+use engine::{Head, Model, Reads, Row, Tokens, score};
 use registry::{Bundle, Digest, EncoderWidths, TransformersExport};
 use sha2::{Digest as _, Sha256};
 use tests::TestServer;
 use tonic::Code;
 
 use crate::fixtures::{self, largest_difference};
+use crate::serving::engine_on;
 
 const HIDDEN: usize = 16;
 const WIDTHS: EncoderWidths = EncoderWidths { hidden: HIDDEN, embedding: HIDDEN };
@@ -57,28 +57,6 @@ fn import_head(source: &Path, bundle: &Bundle, lora: Option<usize>) -> Result<He
 
 fn head(bundle: &Bundle, task: &str) -> Head {
     bundle.read_head(&task.parse().unwrap(), WIDTHS).unwrap().1
-}
-
-fn engine(bundle: &Bundle) -> EngineParts {
-    let encoder_dir = bundle.encoder_dir();
-    let tokenizer = crate::open_tokenizer(&encoder_dir, None);
-    let encoder_digest = bundle.encoder_digest().unwrap().to_string();
-    EngineParts {
-        factory: Box::new(move || {
-            let options = LoadOptions {
-                encoder_digest: encoder_digest.clone(),
-                device: Device::Cpu,
-                precision: Precision::Fp32,
-                threads: 1,
-                kernels: Kernels::Auto,
-            };
-            let model = deberta::load(&encoder_dir, options);
-            Ok(Box::new(model.map_err(|error| ModelError::Load(error.to_string()))?) as Box<dyn Model>)
-        }),
-        replicas: 1,
-        tokenizer: Arc::new(tokenizer),
-        limits: small_limits(),
-    }
 }
 
 /// Exports `task` from the server into `folder`, and proves every declared size and digest on the way.
@@ -144,7 +122,8 @@ async fn an_exported_head_comes_back_with_its_numbers_and_answers_alike() {
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().to_owned();
     let bundle = import(&fixtures::path("layouts/a-one-file"), &place.join("bundle"));
-    let server = TestServer::start_on(folder, &place.join("bundle"), engine(&bundle)).await;
+    let server =
+        TestServer::start_on(folder, &place.join("bundle"), engine_on(&place.join("bundle"), Kernels::Auto)).await;
     for task in ["nli", "glue/mnli", "glue/stsb", "swag/regular", "hh-rlhf", "conll2003/ner_tags"] {
         let original = head(&bundle, task);
         let exported = place.join("exported").join(task);
@@ -172,7 +151,8 @@ async fn an_export_is_refused_where_the_encoder_s_files_were_changed() {
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().to_owned();
     let bundle = import(&fixtures::path("layouts/c-sequence"), &place.join("bundle"));
-    let server = TestServer::start_on(folder, &place.join("bundle"), engine(&bundle)).await;
+    let server =
+        TestServer::start_on(folder, &place.join("bundle"), engine_on(&place.join("bundle"), Kernels::Auto)).await;
     let config = bundle.encoder_dir().join("config.json");
     let text = std::fs::read_to_string(&config).unwrap();
     std::fs::write(&config, format!("{text}\n")).unwrap();

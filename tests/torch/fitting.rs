@@ -1,17 +1,17 @@
 //! Fits on the starter's encoder: a few rows of own words come near to what the head of the joint training knows.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use api::v1;
 use api::v1::fit_head_request::Part;
 use api::v1::fit_head_response::Event;
 use api::v1::labelled_row::Answer;
-use deberta::{Device, Kernels, LoadOptions, Precision};
+use deberta::Kernels;
 use engine::testing::small_limits;
-use engine::{EngineParts, Model, ModelError};
-use registry::Bundle;
+use engine::{EngineParts, Limits};
 use tests::TestServer;
+
+use crate::serving::{engine_on, starter_dir};
 
 /// Of the joint head's accuracy, what a fit on few rows must reach, as for banking77 with ten rows a label.
 const SHARE: f64 = 0.8;
@@ -88,29 +88,15 @@ const QUESTIONS: [(&str, [&str; 6], [&str; 4]); 4] = [
     ),
 ];
 
+/// The starter, for rows of at most 64 tokens.
 async fn starter(kernels: Kernels) -> TestServer {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../registry/starter");
-    let bundle = Bundle::open(&dir).unwrap();
-    let encoder_dir = bundle.encoder_dir();
-    let tokenizer = crate::open_tokenizer(&encoder_dir, Some(64));
-    let encoder_digest = bundle.encoder_digest().unwrap().to_string();
+    let bundle = starter_dir();
     let engine = EngineParts {
-        factory: Box::new(move || {
-            let options = LoadOptions {
-                encoder_digest: encoder_digest.clone(),
-                device: Device::Cpu,
-                precision: Precision::Fp32,
-                threads: 1,
-                kernels,
-            };
-            let model = deberta::load(&encoder_dir, options);
-            Ok(Box::new(model.map_err(|error| ModelError::Load(error.to_string()))?) as Box<dyn Model>)
-        }),
-        replicas: 1,
-        tokenizer: Arc::new(tokenizer),
-        limits: engine::Limits { cache_bytes: 4 << 20, ..small_limits() },
+        tokenizer: Arc::new(crate::open_tokenizer(&bundle.join("encoder"), Some(64))),
+        limits: Limits { cache_bytes: 4 << 20, ..small_limits() },
+        ..engine_on(&bundle, kernels)
     };
-    TestServer::start_on(tempfile::tempdir().unwrap(), &dir, engine).await
+    TestServer::start_on(tempfile::tempdir().unwrap(), &bundle, engine).await
 }
 
 fn row(text: &str, label: &str, used: v1::RowUse) -> v1::LabelledRow {

@@ -16,6 +16,7 @@ mod layouts;
 mod many_heads;
 mod many_tasks;
 mod parity;
+mod serving;
 mod tokenizer;
 
 use std::path::Path;

@@ -1,13 +1,11 @@
 //! A whole published family at once: 444 tasks imported from one checkpoint, and every one of them answers.
 
-use std::sync::Arc;
-
 use api::v1;
 use checkpoint::{HubSettings, ImportOptions, Layout, Preset, Source, SynthOptions};
-use deberta::{Device, Kernels, LoadOptions, Precision};
-use engine::testing::small_limits;
-use engine::{EngineParts, Model, ModelError};
+use deberta::Kernels;
 use tests::TestServer;
+
+use crate::serving::engine_on;
 
 const TASKS: usize = 444;
 
@@ -34,25 +32,7 @@ async fn every_task_answers(layout: Layout) {
     .unwrap();
     assert_eq!(report.heads.len(), TASKS + 1, "every task and the model's own classifier");
 
-    let encoder_dir = bundle.join("encoder");
-    let tokenizer = crate::open_tokenizer(&encoder_dir, None);
-    let encoder_digest = report.encoder.to_string();
-    let engine = EngineParts {
-        factory: Box::new(move || {
-            let options = LoadOptions {
-                encoder_digest: encoder_digest.clone(),
-                device: Device::Cpu,
-                precision: Precision::Fp32,
-                threads: 1,
-                kernels: Kernels::Auto,
-            };
-            let model = deberta::load(&encoder_dir, options);
-            Ok(Box::new(model.map_err(|error| ModelError::Load(error.to_string()))?) as Box<dyn Model>)
-        }),
-        replicas: 1,
-        tokenizer: Arc::new(tokenizer),
-        limits: small_limits(),
-    };
+    let engine = engine_on(&bundle, Kernels::Auto);
     let server = TestServer::start_on(folder, &bundle, engine).await;
 
     let request = v1::ListTasksRequest { page_size: 1_000, ..v1::ListTasksRequest::default() };

@@ -1,43 +1,16 @@
 //! Every task of the starter over one text, on real weights: together they answer what each answers alone.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Arc;
 
 use api::v1;
 use api::v1::prediction::Result as Answer;
 use api::v1::task_outcome::Outcome;
-use deberta::{Device, Kernels, LoadOptions, Precision};
-use engine::testing::small_limits;
-use engine::{EngineParts, Model, ModelError};
-use tests::TestServer;
+use deberta::Kernels;
+
+use crate::serving::starter;
 
 /// Between logits in fp32 that were computed in batches of different rows.
 const TOLERANCE: f32 = 1e-5;
-
-async fn starter() -> TestServer {
-    let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("../registry/starter");
-    let encoder_dir = bundle.join("encoder");
-    let encoder_digest = registry::encoder_digest(&encoder_dir).unwrap().to_string();
-    let tokenizer = crate::open_tokenizer(&encoder_dir, None);
-    let engine = EngineParts {
-        factory: Box::new(move || {
-            let options = LoadOptions {
-                encoder_digest: encoder_digest.clone(),
-                device: Device::Cpu,
-                precision: Precision::Fp32,
-                threads: 1,
-                kernels: Kernels::Auto,
-            };
-            let model = deberta::load(&encoder_dir, options);
-            Ok(Box::new(model.map_err(|error| ModelError::Load(error.to_string()))?) as Box<dyn Model>)
-        }),
-        replicas: 1,
-        tokenizer: Arc::new(tokenizer),
-        limits: small_limits(),
-    };
-    TestServer::start_on(tempfile::tempdir().unwrap(), &bundle, engine).await
-}
 
 /// What a task of this kind reads of the input of all.
 fn read_by(kind: v1::TaskKind, input: &v1::Input) -> v1::Input {
@@ -73,7 +46,7 @@ fn answer(prediction: &v1::Prediction) -> (Vec<u32>, BTreeMap<u32, f32>) {
 
 #[tokio::test]
 async fn all_tasks_together_answer_what_each_answers_alone() {
-    let server = starter().await;
+    let server = starter(Kernels::Auto).await;
     let tasks = server.catalog().list_tasks(v1::ListTasksRequest::default()).await.unwrap().into_inner().tasks;
     assert_eq!(tasks.len(), 30);
     let kinds: BTreeMap<_, _> = tasks.iter().map(|task| (task.name.as_str(), task.kind())).collect();
@@ -119,7 +92,7 @@ async fn all_tasks_together_answer_what_each_answers_alone() {
 
 #[tokio::test]
 async fn a_text_of_another_kind_lies_farther_from_a_head_s_training_text() {
-    let server = starter().await;
+    let server = starter(Kernels::Auto).await;
     let score = async |task: &str, text: &str, mode: v1::Mode| {
         let request = v1::ClassifyRequest {
             task: task.to_owned(),

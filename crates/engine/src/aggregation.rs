@@ -70,8 +70,8 @@ fn seam(one: &Range<usize>, after: &Range<usize>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fitting;
     use crate::tokens::Origin;
+    use crate::truncation;
 
     /// A window over those positions of a text, each token's id its position plus 10, between 1 and 2; one output, which
     /// is 1,000 times the window's number plus the position.
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn every_token_is_there_once_and_judged_where_it_has_the_most_context() {
         for (n_tokens, room) in [(9, 8), (21, 8), (40, 5), (7, 1), (100, 13)] {
-            let ranges = fitting::windows(n_tokens, room);
+            let ranges = truncation::windows(n_tokens, room);
             let windows: Vec<_> = ranges.iter().cloned().enumerate().map(|(at, range)| window(at, range)).collect();
             let (tokens, scores) = combine(windows, Aggregation::Mean, true);
             let ids: Vec<u32> = [1].into_iter().chain((0..n_tokens as u32).map(|at| at + 10)).chain([2]).collect();

@@ -13,7 +13,7 @@ mod fit_record;
 mod live;
 mod ask;
 mod tokens;
-mod fitting;
+mod truncation;
 mod offsets;
 mod rows;
 mod model;
@@ -53,7 +53,6 @@ pub use engine::{
 };
 pub use error::{EngineError, Resource, Stage};
 pub use fit_record::FitRecord;
-pub use fitting::{Fit, Kept, Side, Strategy, overlap, windows};
 pub use head::{About, Head, HeadError, HeadKind, HeadParts, MAX_LABEL_BYTES, MAX_LABELS};
 pub use limits::Limits;
 pub use live::{LiveTable, LiveTask, ServedHead};
@@ -70,5 +69,6 @@ pub use task::{
 };
 pub use tokens::{Cut, Origin, Text, TokenizeError, TokenizeRequest, Tokenizer, Tokens, Window};
 pub use traffic::{Call, Canary, MAX_TRAFFIC_KEY_BYTES, Shadow, Share, Split, Traffic};
+pub use truncation::{Fit, Kept, Side, Strategy, overlap, windows};
 pub use trust::{Trust, TrustError};
 pub use worker::{ModelFactory, WorkerState};

@@ -4,10 +4,10 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::fitting::{self, Fit, Kept, Side};
 use crate::limits::Limits;
 use crate::model::{Lesson, Model, ModelError, ModelInfo, Row, RowOutput, Upstream};
 use crate::tokens::{Cut, Origin, Text, TokenizeError, TokenizeRequest, Tokenizer, Tokens, Window};
+use crate::truncation::{self, Fit, Kept, Side};
 
 const CLS: u32 = 1;
 const SEP: u32 = 2;
@@ -101,8 +101,8 @@ impl Tokenizer for WordTokenizer {
         let cut = (text_kept.is_some() || pair_kept.is_some()).then_some(Cut { tokens_before, text_kept, pair_kept });
         let ranges = match windowed {
             None => std::iter::once(0..kept.text).collect(),
-            Some(Side::Text) => fitting::windows(text.len(), kept.text),
-            Some(Side::Pair) => fitting::windows(pair_len.unwrap_or(0), kept.pair),
+            Some(Side::Text) => truncation::windows(text.len(), kept.text),
+            Some(Side::Pair) => truncation::windows(pair_len.unwrap_or(0), kept.pair),
         };
         let row = |range: Range<usize>| {
             let (of_text, of_pair) = match windowed {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::fitting::Fit;
+use crate::truncation::Fit;
 
 /// One side of an input, as the caller gave it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

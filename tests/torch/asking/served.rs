@@ -1,16 +1,13 @@
 //! A checkpoint of the fixtures, imported and served.
 
-use std::path::Path;
-use std::sync::Arc;
-
 use api::v1::classifier_service_client::ClassifierServiceClient;
-use deberta::{Device, Kernels, LoadOptions, Precision};
-use engine::testing::small_limits;
-use engine::{EngineParts, Head, HeadParts, Model, ModelError};
-use registry::{Bundle, EncoderWidths, HeadFolder};
+use deberta::Kernels;
+use engine::{Head, HeadParts};
+use registry::{EncoderWidths, HeadFolder};
 use tests::TestServer;
 use tonic::transport::Channel;
 
+use crate::serving::engine_on;
 use crate::{fixtures, layouts};
 
 /// A server on one imported checkpoint.
@@ -48,34 +45,11 @@ impl Served {
             std::fs::remove_dir_all(&place).unwrap();
             renamed.write(&place).unwrap();
         }
-        let engine = engine_on(&path);
+        let engine = engine_on(&path, Kernels::Auto);
         Self { server: TestServer::start_on(folder, &path, engine).await, task: own.to_string() }
     }
 
     pub(super) fn classifier(&self) -> ClassifierServiceClient<Channel> {
         self.server.classifier()
-    }
-}
-
-fn engine_on(bundle: &Path) -> EngineParts {
-    let bundle = Bundle::open(bundle).unwrap();
-    let encoder_dir = bundle.encoder_dir();
-    let tokenizer = crate::open_tokenizer(&encoder_dir, None);
-    let encoder_digest = bundle.encoder_digest().unwrap().to_string();
-    EngineParts {
-        factory: Box::new(move || {
-            let options = LoadOptions {
-                encoder_digest: encoder_digest.clone(),
-                device: Device::Cpu,
-                precision: Precision::Fp32,
-                threads: 1,
-                kernels: Kernels::Auto,
-            };
-            let model = deberta::load(&encoder_dir, options);
-            Ok(Box::new(model.map_err(|error| ModelError::Load(error.to_string()))?) as Box<dyn Model>)
-        }),
-        replicas: 1,
-        tokenizer: Arc::new(tokenizer),
-        limits: small_limits(),
     }
 }

@@ -7,13 +7,13 @@ use super::{Engine, Timing};
 use crate::admission::Permit;
 use crate::ask::{Ask, Input, Mode};
 use crate::error::EngineError;
-use crate::fitting::Strategy;
 use crate::head::Head;
 use crate::live::ServedHead;
 use crate::prediction::{Prediction, predict};
 use crate::rows::{self, Sequence};
 use crate::shadow::Judged;
 use crate::tokens::Cut;
+use crate::truncation::Strategy;
 
 /// The answer to one input.
 #[derive(Debug, Clone, PartialEq)]

@@ -11,7 +11,6 @@ use crate::aggregation::combine;
 use crate::ask::{Aggregation, Mode, Reading, Truncation};
 use crate::batcher::Done;
 use crate::error::EngineError;
-use crate::fitting::{Fit, Strategy};
 use crate::head::Head;
 use crate::live::ServedHead;
 use crate::model::{Reads, Row, Scores};
@@ -20,6 +19,7 @@ use crate::rows::{self, Cost, Sequence};
 use crate::scoring::{products, score};
 use crate::shadow::{Judge, Judged};
 use crate::tokens::{Cut, TokenizeRequest, Tokenizer, Tokens, Window};
+use crate::truncation::{Fit, Strategy};
 
 /// An input as its owner names and splits it.
 pub(super) trait Readable: Send + 'static {

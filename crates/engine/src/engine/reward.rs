@@ -7,13 +7,13 @@ use super::{Engine, Timing};
 use crate::admission::Permit;
 use crate::ask::{Mode, Reading};
 use crate::error::EngineError;
-use crate::fitting::Strategy;
 use crate::head::{Head, HeadKind};
 use crate::limits::Limits;
 use crate::live::ServedHead;
 use crate::rows::{self, Cost, Sequence, invalid, over};
 use crate::task::{Selector, TaskKey};
 use crate::tokens::{Cut, Text};
+use crate::truncation::Strategy;
 
 /// Stands for the prompt in a template.
 const PLACE: &str = "{}";

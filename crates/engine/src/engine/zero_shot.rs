@@ -12,7 +12,6 @@ use super::{Engine, Timing};
 use crate::admission::Permit;
 use crate::ask::{Mode, Reading};
 use crate::error::EngineError;
-use crate::fitting::Strategy;
 use crate::head::{Head, HeadKind, MAX_LABEL_BYTES};
 use crate::limits::Limits;
 use crate::live::ServedHead;
@@ -21,6 +20,7 @@ use crate::prediction::softmax;
 use crate::rows::{self, Cost, Sequence, invalid, over};
 use crate::task::{Selector, TaskKey};
 use crate::tokens::{Cut, Text, Tokens};
+use crate::truncation::Strategy;
 
 /// Makes a hypothesis of a label where the caller has no template.
 const USUAL_TEMPLATE: &str = "This example is {}.";
