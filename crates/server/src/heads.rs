@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::changes::Writer;
 use crate::serving::Serving;
 use crate::{
-    download, evaluate, fit_call, from_proto, install, moving, status, to_proto, transformers, update_metadata, upload,
+    download, evaluate, fit, from_proto, install, moving, status, to_proto, transformers, update_metadata, upload,
 };
 
 /// The service.
@@ -160,7 +160,7 @@ impl HeadService for Heads {
         request: Request<Streaming<v1::FitHeadRequest>>,
     ) -> Result<Response<Self::FitHeadStream>, Status> {
         self.serving.check_open()?;
-        let events = fit_call::start(Arc::clone(&self.serving), request.into_inner());
+        let events = fit::start(Arc::clone(&self.serving), request.into_inner());
         Ok(Response::new(ReceiverStream::new(events)))
     }
 

@@ -8,10 +8,10 @@ use engine::{Lessons, Tokens};
 use fitting::{Answers, Fitted};
 use tonic::Status;
 
-use crate::fit_events::Teller;
-use crate::fit_examples::answers;
-use crate::label_book::Labels;
-use crate::labelled_rows::Answer;
+use crate::fit::events::Teller;
+use crate::fit::examples::answers;
+use crate::fit::label_book::Labels;
+use crate::fit::labelled_rows::Answer;
 use crate::serving::Serving;
 use crate::status;
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use engine::EngineError;
 use fitting::{Answers, Examples, FitError, Question, memory_bytes};
 
-use crate::label_book::Labels;
-use crate::labelled_rows::Answer;
+use crate::fit::label_book::Labels;
+use crate::fit::labelled_rows::Answer;
 
 /// Rows of one use: to learn from, or to judge by.
 #[derive(Debug, Default)]

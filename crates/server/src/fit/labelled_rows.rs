@@ -7,8 +7,8 @@ use prost::Message as _;
 use registry::Digest;
 use sha2::{Digest as _, Sha256};
 
+use crate::fit::label_book::LabelBook;
 use crate::from_proto;
-use crate::label_book::LabelBook;
 
 /// The right answer of a row, by kind.
 #[derive(Debug, Clone, PartialEq)]

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::Status;
 
-use crate::labelled_rows::BadRow;
+use crate::fit::labelled_rows::BadRow;
 
 /// Where messages go; the call's response holds the other end.
 pub(crate) type Events = mpsc::Sender<Result<v1::FitHeadResponse, Status>>;

@@ -10,13 +10,13 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use tonic::{Status, Streaming};
 
-use crate::embedding_fit;
-use crate::embedding_lessons::Lesson;
-use crate::fit_events::Teller;
-use crate::fit_examples::Collected;
-use crate::fit_plan::Plan;
-use crate::label_book::LabelBook;
-use crate::labelled_rows::{self, BadRow, Labelled, RowsDigest};
+use crate::fit::embedding;
+use crate::fit::events::Teller;
+use crate::fit::examples::Collected;
+use crate::fit::label_book::LabelBook;
+use crate::fit::labelled_rows::{self, BadRow, Labelled, RowsDigest};
+use crate::fit::lessons::Lesson;
+use crate::fit::plan::Plan;
 use crate::serving::Serving;
 use crate::{from_proto, status};
 
@@ -31,7 +31,7 @@ pub(crate) struct Intake<'a> {
     pub(crate) labels: LabelBook,
     pub(crate) collected: Collected,
     /// The same rows as token sequences, where an embedding is to be learned.
-    pub(crate) read: embedding_fit::Read,
+    pub(crate) read: embedding::Read,
     pub(crate) digest: RowsDigest,
     pub(crate) skipped: u64,
     /// Rows that the encoder could not read to their end.
@@ -52,7 +52,7 @@ impl<'a> Intake<'a> {
     pub(crate) fn new(serving: &'a Serving, plan: &'a Plan, reader: Arc<Head>) -> Self {
         let collected = Collected::new(reader.hidden(), serving.fit_memory_bytes());
         let labels = LabelBook::new(plan.labels.clone());
-        let read = embedding_fit::Read::default();
+        let read = embedding::Read::default();
         Self { serving, plan, reader, labels, collected, read, digest: RowsDigest::default(), skipped: 0, cut: 0 }
     }
 

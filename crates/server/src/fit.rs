@@ -12,17 +12,27 @@ use registry::{Digest, Install};
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
-use crate::embedding_fit;
-use crate::fit_events::{Events, PAUSE, Teller};
-use crate::fit_examples::Collected;
-use crate::fit_intake::Intake;
-use crate::fit_plan::Plan;
-use crate::fitted_head::{self, Story};
+use self::events::{Events, PAUSE, Teller};
+use self::examples::Collected;
+use self::fitted_head::Story;
+use self::intake::Intake;
+use self::label_book::Labels;
+use self::plan::Plan;
+use self::solving::Solving;
 use crate::install::{self, Placed};
-use crate::label_book::Labels;
 use crate::serving::Serving;
-use crate::solving::Solving;
 use crate::status;
+
+mod embedding;
+mod events;
+mod examples;
+mod fitted_head;
+mod intake;
+mod label_book;
+mod labelled_rows;
+mod lessons;
+mod plan;
+mod solving;
 
 /// Messages that wait for a caller who reads slowly.
 const MESSAGES_WAITING: usize = 64;
@@ -83,7 +93,7 @@ async fn fit(serving: &Serving, mut messages: Streaming<v1::FitHeadRequest>, eve
     let mut fitted = solve(serving, collected, (&plan, info, &labels), &mut teller).await?;
     let mut embedding = None;
     if plan.task_embedding {
-        let learned = embedding_fit::learn((serving, info, &plan), &read, &labels, fitted, &mut teller).await?;
+        let learned = embedding::learn((serving, info, &plan), &read, &labels, fitted, &mut teller).await?;
         (fitted, embedding) = (learned.fitted, learned.embedding);
         story.embedding_steps = learned.steps;
         story.has_embedding = embedding.is_some();

@@ -8,12 +8,12 @@ use fitting::Fitted;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tonic::Status;
 
-use crate::embedding_lessons::{self, Lesson};
-use crate::fit_call::solve;
-use crate::fit_events::Teller;
-use crate::fit_examples::Collected;
-use crate::fit_plan::Plan;
-use crate::label_book::Labels;
+use crate::fit::events::Teller;
+use crate::fit::examples::Collected;
+use crate::fit::label_book::Labels;
+use crate::fit::lessons::{self, Lesson};
+use crate::fit::plan::Plan;
+use crate::fit::solve;
 use crate::serving::Serving;
 use crate::status;
 
@@ -57,7 +57,7 @@ pub(crate) async fn learn(
     for _ in 0..ROUNDS {
         let taken;
         let step = (serving, &lessons, labels);
-        (embedding, taken) = embedding_lessons::descend(step, &read.train, &present, embedding, teller).await?;
+        (embedding, taken) = lessons::descend(step, &read.train, &present, embedding, teller).await?;
         steps += taken;
         let own: Arc<[f32]> = embedding.as_slice().into();
         let mut collected = Collected::new(info.hidden, serving.fit_memory_bytes());

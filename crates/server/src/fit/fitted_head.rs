@@ -6,8 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use engine::{About, FitRecord, Head, HeadError, HeadKind, HeadParts};
 use fitting::Fitted;
 
-use crate::fit_plan::Plan;
-use crate::label_book::Labels;
+use crate::fit::label_book::Labels;
+use crate::fit::plan::Plan;
 
 /// Labels that a warning names one by one.
 const LABELS_NAMED: usize = 10;
