@@ -1,5 +1,6 @@
 //! The stack of layers over one set of relative embeddings, and how batches are laid out for it.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use engine::Adapter;
@@ -9,6 +10,7 @@ use crate::adapters::{BatchAdapters, ReadyAdapters};
 use crate::config::Config;
 use crate::convolution::ConvolutionLayer;
 use crate::error::LoadError;
+use crate::fused::Fused;
 use crate::graphs::{Bucket, Graphs};
 use crate::layer::Layer;
 use crate::layout::Layout;
@@ -29,6 +31,7 @@ pub(crate) struct Encoder {
     relative_rows: Option<Tensor>,
     ready: ReadyAdapters<PlacedAdapter>,
     graphs: Option<Graphs>,
+    fused: Option<Rc<Fused>>,
     pub(crate) granularity: Granularity,
     config: Config,
     placement: Placement,
@@ -53,10 +56,11 @@ impl Encoder {
     pub(crate) fn load(loading: &mut Loading<'_>) -> Result<Self, LoadError> {
         let (config, placement) = (loading.config, loading.placement);
         let relative_rows = relative_rows(&mut loading.weights, config)?;
+        let fused = Fused::open(config, placement);
         let diagonals = match config.relative {
             Some(relative) => {
                 let tokens = config.max_position_embeddings.min(512);
-                Some(Diagonals::reaching(&relative, tokens, placement.device)?)
+                Some(Diagonals::reaching(&relative, tokens, placement.device)?.for_kernels(fused.is_some()))
             }
             None => None,
         };
@@ -71,6 +75,7 @@ impl Encoder {
             diagonals,
             relative_rows,
             ready: ReadyAdapters::default(),
+            fused,
             graphs: if placement.differentiable { None } else { Graphs::open(placement.device) },
             granularity: Granularity::of(placement.device),
             config: config.clone(),
@@ -78,11 +83,14 @@ impl Encoder {
         })
     }
 
-    /// Lays out rows of `lengths` tokens as this encoder is served best. A recording knows no adapters.
+    /// Lays out rows of `lengths` tokens as this encoder is served best. Recordings and our own kernels know no adapters.
     pub(crate) fn pack(&self, lengths: &[usize], adapters: &BatchAdapters) -> Packing {
-        let recorded = self.graphs.as_ref().filter(|_| adapters.is_empty());
-        match recorded.and_then(|_| Bucket::holding(lengths)) {
-            Some(bucket) => Packing::in_bucket(lengths, bucket),
+        let is_recorded = self.graphs.is_some() && adapters.is_empty();
+        if self.fused.is_some() && adapters.is_empty() {
+            return Packing::in_tiles(lengths, Bucket::packed(lengths).filter(|_| is_recorded));
+        }
+        match Bucket::padded(lengths).filter(|_| is_recorded) {
+            Some(shape) => Packing::filled_up(lengths, shape),
             None => {
                 let heads = usize::try_from(self.config.heads).unwrap_or(1);
                 Packing::new(lengths, &adapters.of_row, heads, self.granularity)
@@ -120,8 +128,8 @@ impl Encoder {
         every: bool,
         adapters: &[Arc<PlacedAdapter>],
     ) -> Result<Hidden, TchError> {
-        let reach = self.reach(packing.longest())?;
-        let layout = Layout::new(packing, self.placement, reach, adapters.to_vec())?;
+        let reach = self.reach(packing.longest)?;
+        let layout = Layout::new(packing, self.placement, reach, (adapters.to_vec(), self.fused.as_ref()))?;
         let stack = &self.stack;
         match (&mut self.graphs, packing.bucket) {
             (Some(graphs), Some(bucket)) => {
@@ -137,7 +145,7 @@ impl Encoder {
         if longest <= diagonals.reach {
             return Ok(diagonals.reach);
         }
-        let wider = Diagonals::reaching(&relative, longest, self.placement.device)?;
+        let wider = Diagonals::reaching(&relative, longest, self.placement.device)?.for_kernels(self.fused.is_some());
         for layer in &mut self.stack.layers {
             layer.extend(&wider)?;
         }

@@ -1,9 +1,11 @@
 //! What the layers need to know of a batch, on the device.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use tch::{Kind, TchError, Tensor};
 
+use crate::fused::{Fused, FusedBatch};
 use crate::packing::{Group, Packing};
 use crate::placed_adapter::{Addition, LayerAdditions, PlacedAdapter};
 use crate::precision::Placement;
@@ -21,6 +23,8 @@ pub(crate) struct Layout {
     pub(crate) padding: Option<Tensor>,
     /// The adapters that groups name.
     pub(crate) adapters: Vec<Arc<PlacedAdapter>>,
+    /// Where our own kernels take the batch; there are no groups then.
+    pub(crate) fused: Option<FusedBatch>,
 }
 
 /// What a tensor of a batch has a row for.
@@ -37,14 +41,18 @@ impl Layout {
         packing: &Packing,
         placement: Placement,
         reach: i64,
-        adapters: Vec<Arc<PlacedAdapter>>,
+        (adapters, fused): (Vec<Arc<PlacedAdapter>>, Option<&Rc<Fused>>),
     ) -> Result<Self, TchError> {
         let padding = match packing.padding() {
             Some(padding) => Some(placement.copy_of(&padding)?.f_to_kind(placement.kind)?),
             None => None,
         };
         let first_tokens = placement.copy_of(&packing.first_tokens)?;
-        Ok(Self { groups: packing.groups.clone(), first_tokens, reach, padding, adapters })
+        let fused = match fused {
+            Some(fused) => FusedBatch::new(fused, packing, placement, reach)?,
+            None => None,
+        };
+        Ok(Self { groups: packing.groups.clone(), first_tokens, reach, padding, adapters, fused })
     }
 
     /// What attention adds to the scores of a group's keys, `[rows, 1, 1, length]`, where any of its rows is padded.

@@ -29,6 +29,8 @@ pub(crate) struct Placement {
     pub(crate) kind: Kind,
     /// Whether gradients shall flow through what is placed: it then lies as libtorch knows it.
     pub(crate) differentiable: bool,
+    /// Whether a GPU may run kernels of our own.
+    pub(crate) is_fused: bool,
 }
 
 impl Placement {
@@ -46,7 +48,7 @@ impl Placement {
                 return Err(LoadError::Unavailable { wanted: format!("int8 on {device}"), reason });
             }
         };
-        Ok(Self { device: device.open()?, kind, differentiable: false })
+        Ok(Self { device: device.open()?, kind, differentiable: false, is_fused: true })
     }
 
     /// A copy of `numbers` on the device. Towards a GPU it leaves through pinned memory, and nobody waits for it.

@@ -32,7 +32,7 @@ pub(crate) struct Tensors {
 struct States {
     packing: Packing,
     hidden: usize,
-    /// `[rows, hidden]`, in packed order.
+    /// `[rows, hidden]`, in packed order; empty where nobody reads it.
     first: Vec<f32>,
     /// `[rows, hidden]`, in packed order; empty where nobody reads it.
     pooled: Vec<f32>,
@@ -76,7 +76,7 @@ impl Tensors {
         let lengths: Vec<usize> = rows.iter().map(|row| row.tokens.len()).collect();
         let adapters = BatchAdapters::of(rows);
         let packing = self.encoder.pack(&lengths, &adapters);
-        let adapters = self.encoder.place(&adapters.distinct, packing.longest(), self.pooler.as_ref())?;
+        let adapters = self.encoder.place(&adapters.distinct, packing.longest, self.pooler.as_ref())?;
         let input = self.embeddings.forward(rows, &packing)?;
         let hidden = self.encoder.forward(&input, &packing, rows.iter().any(|row| row.reads.tokens), &adapters)?;
         let first = hidden.first.f_to_kind(Kind::Float)?;
@@ -97,7 +97,11 @@ impl Tensors {
             Some(every) if rows.iter().any(|row| row.reads.tokens) => on_host(every)?,
             _ => Vec::new(),
         };
-        Ok(States { packing, hidden: self.hidden, first: on_host(&first)?, pooled, every })
+        let first = match rows.iter().any(|row| row.reads.cls) {
+            true => on_host(&first)?,
+            false => Vec::new(),
+        };
+        Ok(States { packing, hidden: self.hidden, first, pooled, every })
     }
 }
 

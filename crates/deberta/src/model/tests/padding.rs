@@ -55,9 +55,9 @@ fn a_batch_filled_up_to_a_bucket_answers_as_its_rows_alone() {
     let rows = rows(&[9, 3, 28]);
     let expected = model.forward(&rows).unwrap();
     let lengths: Vec<usize> = rows.iter().map(|row| row.tokens.len()).collect();
-    let bucket = Bucket::holding(&lengths).unwrap();
-    assert_eq!(bucket, Bucket { rows: 4, length: 32 });
-    let packing = Packing::in_bucket(&lengths, bucket);
+    let shape = Bucket::padded(&lengths).unwrap();
+    assert_eq!(shape, (4, 32));
+    let packing = Packing::filled_up(&lengths, shape);
     let tensors = plain(&mut model);
     let input = tensors.embeddings.forward(&rows, &packing).unwrap();
     let first = on_host(&tensors.encoder.forward(&input, &packing, false, &[]).unwrap().first).unwrap();
