@@ -1,5 +1,5 @@
-// Doors to CUDA's streams, graphs and our own kernels. Compiled where libtorch has CUDA and its headers are found; cuda_absent.cpp has
-// the same doors for everywhere else. A recording is made on the current stream of the calling thread.
+// Doors to CUDA's streams and graphs and to our own kernels. Compiled where libtorch has CUDA and its headers are found;
+// cuda_absent.cpp has the same doors for everywhere else. A recording is made on the current stream of the calling thread.
 
 #include "guard.h"
 
@@ -89,10 +89,9 @@ std::string architecture() {
 std::string compiled(const char* source) {
     const auto& own = library();
     nvrtcProgram program;
-    TORCH_CHECK(
-        own.find<decltype(nvrtcCreateProgram)>("nvrtcCreateProgram")(&program, source, "headwater", 0, nullptr, nullptr) ==
-            NVRTC_SUCCESS,
-        "the compiler of kernels does not start");
+    auto* create = own.find<decltype(nvrtcCreateProgram)>("nvrtcCreateProgram");
+    const bool is_begun = create(&program, source, "headwater", 0, nullptr, nullptr) == NVRTC_SUCCESS;
+    TORCH_CHECK(is_begun, "the compiler of kernels does not start");
     const std::string target = architecture();
     const std::array<const char*, 2> options = {target.c_str(), "--std=c++17"};
     const auto result = own.find<decltype(nvrtcCompileProgram)>("nvrtcCompileProgram")(
@@ -208,8 +207,8 @@ int headwater_attend(
             place_of(projected), place_of(keys_at), place_of(queries_at), place_of(tiles), place_of(mixed)};
         int heads = sizes[1], reach = sizes[2];
         void* arguments[] = {&places[0], &places[1], &places[2], &places[3], &places[4], &heads, &reach};
-        check(own->launch(own->attend, sizes[0], heads, 1, 128, 1, 1, sizes[3], stream_of(*projected), arguments, nullptr),
-              "attend");
+        auto* stream = stream_of(*projected);
+        check(own->launch(own->attend, sizes[0], heads, 1, 128, 1, 1, sizes[3], stream, arguments, nullptr), "attend");
     });
 }
 
@@ -225,6 +224,19 @@ int headwater_add_norm(
         void* arguments[] = {&places[0], &places[1], &places[2], &places[3], &places[4], &rows, &width, &epsilon};
         check(own->launch(own->add_norm, (rows + 3) / 4, 1, 1, 128, 1, 1, 0, stream_of(*product), arguments, nullptr),
               "add_norm");
+    });
+}
+
+// The driver takes small copies into pinned memory of its own, and larger ones piece by piece: either way `numbers` are
+// free again when it returns.
+int headwater_overwrite(
+    const at::Tensor* tensor, const void* numbers, std::size_t bytes, char* message, std::size_t room) noexcept {
+    return headwater::guarded(message, room, [&] {
+        TORCH_CHECK(tensor->is_cuda() && tensor->is_contiguous() && tensor->nbytes() == bytes, "not that many bytes");
+        static auto* copy = library().find<decltype(cuMemcpyHtoDAsync)>("cuMemcpyHtoDAsync_v2");
+        if (bytes > 0) {
+            check(copy(place_of(tensor), numbers, bytes, stream_of(*tensor)), "a copy to the GPU");
+        }
     });
 }
 

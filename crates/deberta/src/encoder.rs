@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::convolution::ConvolutionLayer;
 use crate::error::LoadError;
 use crate::fused::Fused;
-use crate::graphs::{Bucket, Graphs};
+use crate::graphs::Bucket;
 use crate::layer::Layer;
 use crate::layout::Layout;
 use crate::loading::Loading;
@@ -30,8 +30,7 @@ pub(crate) struct Encoder {
     /// `[2 * span, hidden]`, normalised, in fp32 on the processor: what adapters' position tables are made of.
     relative_rows: Option<Tensor>,
     ready: ReadyAdapters<PlacedAdapter>,
-    graphs: Option<Graphs>,
-    fused: Option<Rc<Fused>>,
+    pub(crate) fused: Option<Rc<Fused>>,
     pub(crate) granularity: Granularity,
     config: Config,
     placement: Placement,
@@ -76,16 +75,16 @@ impl Encoder {
             relative_rows,
             ready: ReadyAdapters::default(),
             fused,
-            graphs: if placement.differentiable { None } else { Graphs::open(placement.device) },
             granularity: Granularity::of(placement.device),
             config: config.clone(),
             placement,
         })
     }
 
-    /// Lays out rows of `lengths` tokens as this encoder is served best. Recordings and our own kernels know no adapters.
-    pub(crate) fn pack(&self, lengths: &[usize], adapters: &BatchAdapters) -> Packing {
-        let is_recorded = self.graphs.is_some() && adapters.is_empty();
+    /// Lays out rows of `lengths` tokens as this encoder is served best, in a bucket if small batches are recorded.
+    /// Recordings and our own kernels know no adapters.
+    pub(crate) fn pack(&self, lengths: &[usize], adapters: &BatchAdapters, is_recorded: bool) -> Packing {
+        let is_recorded = is_recorded && adapters.is_empty();
         if self.fused.is_some() && adapters.is_empty() {
             return Packing::in_tiles(lengths, Bucket::packed(lengths).filter(|_| is_recorded));
         }
@@ -120,27 +119,13 @@ impl Encoder {
     }
 
     /// Runs the layers over `input`, `[tokens, hidden]`. Where only first tokens are read, the last layer computes
-    /// nothing else. `adapters` are those that the packing's groups name.
-    pub(crate) fn forward(
-        &mut self,
-        input: &Tensor,
-        packing: &Packing,
-        every: bool,
-        adapters: &[Arc<PlacedAdapter>],
-    ) -> Result<Hidden, TchError> {
-        let reach = self.reach(packing.longest)?;
-        let layout = Layout::new(packing, self.placement, reach, (adapters.to_vec(), self.fused.as_ref()))?;
-        let stack = &self.stack;
-        match (&mut self.graphs, packing.bucket) {
-            (Some(graphs), Some(bucket)) => {
-                graphs.run((bucket, every), input, layout, |input, layout| stack.forward(input, layout, every))
-            }
-            _ => stack.forward(input, &layout, every),
-        }
+    /// nothing else.
+    pub(crate) fn forward(&self, input: &Tensor, layout: &Layout, every: bool) -> Result<Hidden, TchError> {
+        self.stack.forward(input, layout, every)
     }
 
     /// How far the tables reach, after making them reach `longest`.
-    fn reach(&mut self, longest: i64) -> Result<i64, TchError> {
+    pub(crate) fn reach(&mut self, longest: i64) -> Result<i64, TchError> {
         let (Some(relative), Some(diagonals)) = (self.config.relative, &self.diagonals) else { return Ok(longest) };
         if longest <= diagonals.reach {
             return Ok(diagonals.reach);

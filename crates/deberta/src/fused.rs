@@ -9,7 +9,6 @@ use std::rc::Rc;
 use tch::{Kind, TchError, Tensor};
 
 use crate::config::Config;
-use crate::packing::{Packing, Tile};
 use crate::precision::Placement;
 use crate::relative_position::PositionTables;
 use crate::shim::{Attended, GpuKernels};
@@ -34,9 +33,9 @@ pub(crate) struct Fused {
 #[derive(Debug)]
 pub(crate) struct FusedBatch {
     fused: Rc<Fused>,
-    /// `[tiles, 5]`, every token of every row.
+    /// `[tiles, 5]` in i32, every token of every row.
     every: Tensor,
-    /// `[rows, 5]`, every row's first token.
+    /// `[rows, 5]` in i32, every row's first token.
     first: Tensor,
     reach: i32,
 }
@@ -78,29 +77,9 @@ impl Fused {
 }
 
 impl FusedBatch {
-    /// The tiles of `packing` on the device; nothing where it is laid out for other attention.
-    pub(crate) fn new(
-        fused: &Rc<Fused>,
-        packing: &Packing,
-        placement: Placement,
-        reach: i64,
-    ) -> Result<Option<Self>, TchError> {
-        let Some(tiles) = &packing.tiles else { return Ok(None) };
-        let numbers: Vec<i32> = tiles.every.iter().chain(&tiles.first).flat_map(Tile::numbers).collect();
-        let all = placement.copy_of(&numbers)?.f_view([-1, 5])?;
-        let (every, first) = (tiles.every.len() as i64, tiles.first.len() as i64);
-        Ok(Some(Self {
-            fused: Rc::clone(fused),
-            every: all.f_narrow(0, 0, every)?,
-            first: all.f_narrow(0, every, first)?,
-            reach: narrow(reach),
-        }))
-    }
-
-    /// Makes this batch, whose memory a recording reads, another one of the same shape.
-    pub(crate) fn become_like(&mut self, other: &Self) -> Result<(), TchError> {
-        self.every.f_copy_(&other.every)?;
-        self.first.f_copy_(&other.first).map(drop)
+    /// The tiles `every` and `first`, on the device.
+    pub(crate) fn new(fused: &Rc<Fused>, every: Tensor, first: Tensor, reach: i64) -> Self {
+        Self { fused: Rc::clone(fused), every, first, reach: narrow(reach) }
     }
 
     /// The mixed values of the tokens `answered`, `[tokens, hidden]` or `[rows, hidden]`; spare ones hold anything.

@@ -1,25 +1,24 @@
-//! CUDA graphs: the layers of a small batch recorded once a shape and replayed, because launching their kernels one by
-//! one takes longer than running them.
+//! CUDA graphs: the forward of a small batch recorded once a shape and replayed, because launching its kernels one by one
+//! takes longer than running them.
 //!
 //! Small batches are filled up to few shapes, the buckets. A recording reads and writes the same memory every time, so
 //! what a replay returns is good until the next one; the model reads it before that.
 
 use std::collections::HashMap;
 
-use tch::{TchError, Tensor};
+use tch::TchError;
 
-use crate::encoder::Hidden;
-use crate::layout::Layout;
+use crate::batch::{Batch, HostBatch};
 use crate::packing::tiles_of;
 use crate::shim::{Graph, GraphPool};
+use crate::tensors::{Vectors, Wanted};
 
 const BUCKET_ROWS: [usize; 6] = [1, 2, 4, 8, 16, 32];
 /// Multiples of 16: `Granularity::Tiles`.
 const BUCKET_LENGTHS: [usize; 9] = [16, 32, 48, 64, 96, 128, 192, 256, 512];
 /// Tokens of rows laid end to end: steps of at most a quarter.
-const PACKED_TOKENS: [usize; 20] = [
-    16, 32, 48, 64, 96, 128, 160, 192, 256, 320, 384, 512, 640, 768, 1_024, 1_280, 1_536, 2_048, 3_072, 4_096,
-];
+const PACKED_TOKENS: [usize; 20] =
+    [16, 32, 48, 64, 96, 128, 160, 192, 256, 320, 384, 512, 640, 768, 1_024, 1_280, 1_536, 2_048, 3_072, 4_096];
 /// Beyond so many padded tokens the kernels take longer than their launches.
 const BUCKET_TOKENS: usize = 2_048;
 /// Recordings kept; shapes beyond are launched kernel by kernel.
@@ -51,11 +50,11 @@ impl Bucket {
     }
 }
 
-/// The recordings of one encoder.
+/// The recordings of one model.
 #[derive(Debug)]
 pub(crate) struct Graphs {
     pool: GraphPool,
-    recorded: HashMap<(Bucket, bool), Recording>,
+    recorded: HashMap<(Bucket, Wanted), Recording>,
     /// Recordings read the position tables where they lay when they reached this far.
     reach: i64,
     is_refused: bool,
@@ -65,9 +64,8 @@ pub(crate) struct Graphs {
 #[derive(Debug)]
 struct Recording {
     graph: Graph,
-    input: Tensor,
-    layout: Layout,
-    hidden: Hidden,
+    batch: Batch,
+    vectors: Vectors,
 }
 
 impl Graphs {
@@ -80,54 +78,40 @@ impl Graphs {
         Some(Self { pool, recorded: HashMap::new(), reach: 0, is_refused: false })
     }
 
-    /// What `layers` make of `input` and `layout`, whose shape `bucket` and `every` determine: replayed if that shape was
-    /// met before.
+    /// What `forward` makes of `host`, whose shape `bucket` determines: replayed if that shape was met before. `place`
+    /// puts it on the device, for position tables that reach as far as `reach`.
     pub(crate) fn run(
         &mut self,
-        (bucket, every): (Bucket, bool),
-        input: &Tensor,
-        layout: Layout,
-        layers: impl Fn(&Tensor, &Layout) -> Result<Hidden, TchError>,
-    ) -> Result<Hidden, TchError> {
-        if layout.reach != self.reach {
+        (bucket, wanted, reach): (Bucket, Wanted, i64),
+        host: &HostBatch,
+        place: impl FnOnce() -> Result<Batch, TchError>,
+        forward: impl Fn(&Batch) -> Result<Vectors, TchError>,
+    ) -> Result<Vectors, TchError> {
+        if reach != self.reach {
             self.recorded.clear();
-            self.reach = layout.reach;
+            self.reach = reach;
         }
-        if let Some(recording) = self.recorded.get_mut(&(bucket, every)) {
-            return recording.replay(input, &layout);
+        if let Some(recording) = self.recorded.get_mut(&(bucket, wanted)) {
+            recording.batch.become_like(host)?;
+            recording.graph.replay()?;
+            return Ok(recording.vectors.shallow_clone());
         }
         // Libraries set themselves up at first use, which cannot be recorded: this run comes before any recording.
-        let hidden = layers(input, &layout)?;
+        let batch = place()?;
+        let vectors = forward(&batch)?;
         if self.is_refused || self.recorded.len() >= MOST_GRAPHS {
-            return Ok(hidden);
+            return Ok(vectors);
         }
-        match self.pool.record(|| layers(input, &layout)) {
-            Ok((graph, hidden)) => {
-                let recording = Recording { graph, input: input.shallow_clone(), layout, hidden };
-                self.recorded.insert((bucket, every), recording);
+        match self.pool.record(|| forward(&batch)) {
+            Ok((graph, vectors)) => {
+                self.recorded.insert((bucket, wanted), Recording { graph, batch, vectors });
             }
             Err(reason) => {
                 tracing::warn!(%reason, "batches run without CUDA graphs");
                 self.is_refused = true;
             }
         }
-        Ok(hidden)
-    }
-}
-
-impl Recording {
-    fn replay(&mut self, input: &Tensor, layout: &Layout) -> Result<Hidden, TchError> {
-        self.input.f_copy_(input)?;
-        if let (Some(own), Some(padding)) = (&mut self.layout.padding, &layout.padding) {
-            own.f_copy_(padding)?;
-        }
-        if let (Some(own), Some(fused)) = (&mut self.layout.fused, &layout.fused) {
-            self.layout.first_tokens.f_copy_(&layout.first_tokens)?;
-            own.become_like(fused)?;
-        }
-        self.graph.replay()?;
-        let every = self.hidden.every.as_ref().map(Tensor::shallow_clone);
-        Ok(Hidden { first: self.hidden.first.shallow_clone(), every })
+        Ok(vectors)
     }
 }
 

@@ -11,6 +11,7 @@ mod native;
 mod tensors;
 mod gradient;
 mod packing;
+mod batch;
 mod layout;
 mod fused;
 mod embeddings;

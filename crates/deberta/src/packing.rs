@@ -13,7 +13,7 @@ use std::ops::Range;
 use tch::{TchError, Tensor};
 
 pub(crate) use granularity::Granularity;
-pub(crate) use tiles::{Tile, Tiles, tiles_of};
+pub(crate) use tiles::{TILE_NUMBERS, Tile, Tiles, tiles_of};
 
 use crate::graphs::Bucket;
 

@@ -82,6 +82,14 @@ unsafe extern "C" {
     ) -> c_int;
 
     fn headwater_kernels_free(kernels: *mut c_void);
+
+    fn headwater_overwrite(
+        tensor: *const C_tensor,
+        numbers: *const c_void,
+        bytes: usize,
+        message: *mut c_char,
+        room: usize,
+    ) -> c_int;
 }
 
 /// A linear layer's weight in oneDNN's own layout. It lives on the processor and is good for these products only.
@@ -154,6 +162,17 @@ pub(crate) fn take_stream(index: usize) -> Result<(), TchError> {
     let index = i64::try_from(index).unwrap_or(i64::MAX);
     // SAFETY: the shim writes the message as `checked` asks.
     checked(|message, room| unsafe { headwater_take_stream(index, message, room) })
+}
+
+/// Puts `numbers` into `tensor`, which is dense, on a GPU, and of as many bytes. What this thread launches afterwards finds
+/// them there; nobody waits for them.
+pub(crate) fn overwrite<T: tch::kind::Element>(tensor: &Tensor, numbers: &[T]) -> Result<(), TchError> {
+    let bytes = size_of_val(numbers);
+    // SAFETY: the shim reads `bytes` bytes before it returns, checks that the tensor has as many, and writes the message
+    // as `checked` asks.
+    checked(|message, room| unsafe {
+        headwater_overwrite(tensor.as_ptr(), numbers.as_ptr().cast(), bytes, message, room)
+    })
 }
 
 /// Device memory that recordings share. They must not run at the same time.

@@ -1,8 +1,8 @@
-// Disentangled attention over rows laid end to end without padding: content to content, content to position and position
-// to content, softmax and the mix of values, tile by tile in the manner of FlashAttention (Dao, 2022). The position terms
-// are products too: in a tile of 64 queries and 64 keys there are 127 distances, so a tile multiplies its queries and
-// its keys with the table rows of those distances, and each pair of tokens picks its own from the result. Nothing of the
-// size of queries times keys leaves the multiprocessor.
+// Disentangled attention over rows laid end to end without padding: content to content, content to position, position to
+// content, softmax and the mix of values, tile by tile in the manner of FlashAttention (Dao, 2022). The position terms
+// are products too: in a tile of 64 queries and 64 keys there are 127 distances, so a tile multiplies its queries and its
+// keys with the table rows of those distances, and each pair of tokens picks its own from the result. Nothing of the size
+// of queries times keys leaves the multiprocessor.
 //
 //   score(i, j) = q[i] . k[j] + q[i] . keys_at[i - j] + k[j] . queries_at[i - j]     (queries carry the scale)
 //
@@ -38,7 +38,9 @@ struct Shared {
 };
 
 // Rows of 64 numbers are eight pieces of sixteen bytes, stored in an order by which eight rows meet all banks.
-__device__ inline element* piece(element* rows, int row, int index) { return rows + row * SIDE + ((index ^ (row & 7)) << 3); }
+__device__ inline element* piece(element* rows, int row, int index) {
+    return rows + row * SIDE + ((index ^ (row & 7)) << 3);
+}
 
 // Rows of `from`, `pitch` numbers apart, into `to`; zeros beyond `count`.
 __device__ inline void fetch(element* to, const element* from, long pitch, int count) {

@@ -51,7 +51,8 @@ add_norm(const Eight* product, const Eight* residual, const Eight* weight, const
             Eight result;
             for (int at = 0; at < 8; at += 2) {
                 const auto normal = [&](int number) {
-                    return (numbers[turn][number] - mean) * scale * wide(slope.numbers[number]) + wide(shift.numbers[number]);
+                    const float centred = numbers[turn][number] - mean;
+                    return centred * scale * wide(slope.numbers[number]) + wide(shift.numbers[number]);
                 };
                 const unsigned pair = packed(normal(at), normal(at + 1));
                 result.numbers[at] = static_cast<element>(pair);

@@ -191,7 +191,8 @@ float attention(const std::vector<int>& lengths, bool has_keys_at, bool has_quer
     for (std::size_t row = 0; row < lengths.size(); ++row) {
         for (int query = 0; query < (only_first ? 1 : lengths[row]); query += SIDE) {
             const int queries = only_first ? 1 : std::min(SIDE, lengths[row] - query);
-            tiles.push_back({tokens, lengths[row], query, queries, only_first ? static_cast<int>(row) : tokens + query});
+            const int output = only_first ? static_cast<int>(row) : tokens + query;
+            tiles.push_back({tokens, lengths[row], query, queries, output});
         }
         tokens += lengths[row];
     }
@@ -210,27 +211,29 @@ float attention(const std::vector<int>& lengths, bool has_keys_at, bool has_quer
         }
     }
 
+    const auto product = [](const element* one, const element* other) {
+        float sum = 0;
+        for (int at = 0; at < SIDE; ++at) {
+            sum += wide(one[at]) * wide(other[at]);
+        }
+        return sum;
+    };
     float worst = 0;
     for (const Tile& tile : tiles) {
         for (int query = 0; query < tile.queries; ++query) {
             for (int head = 0; head < heads; ++head) {
                 const auto part = [&](int token, int kind) {
-                    return &projected[((static_cast<std::size_t>(tile.first_token) + token) * 3 + kind) * hidden + head * SIDE];
-                };
-                const auto product = [](const element* one, const element* other) {
-                    float sum = 0;
-                    for (int at = 0; at < SIDE; ++at) {
-                        sum += wide(one[at]) * wide(other[at]);
-                    }
-                    return sum;
+                    const std::size_t place = static_cast<std::size_t>(tile.first_token) + token;
+                    return &projected[(place * 3 + kind) * hidden + head * SIDE];
                 };
                 const int i = tile.first_query + query;
                 std::vector<float> weights(tile.length);
                 float largest = -INFINITY, total = 0;
                 for (int j = 0; j < tile.length; ++j) {
                     const std::size_t at = (static_cast<std::size_t>(head) * 2 * reach + i - j + reach - 1) * SIDE;
-                    weights[j] = product(part(i, 0), part(j, 1)) + (has_keys_at ? product(part(i, 0), &keys_at[at]) : 0) +
-                                 (has_queries_at ? product(part(j, 1), &queries_at[at]) : 0);
+                    weights[j] = product(part(i, 0), part(j, 1));
+                    weights[j] += has_keys_at ? product(part(i, 0), &keys_at[at]) : 0;
+                    weights[j] += has_queries_at ? product(part(j, 1), &queries_at[at]) : 0;
                     largest = std::max(largest, weights[j]);
                 }
                 for (float& weight : weights) {
@@ -241,8 +244,8 @@ float attention(const std::vector<int>& lengths, bool has_keys_at, bool has_quer
                     for (int j = 0; j < tile.length; ++j) {
                         expected += weights[j] / total * wide(part(j, 2)[at]);
                     }
-                    const std::size_t place = (static_cast<std::size_t>(tile.output) + query) * hidden + head * SIDE + at;
-                    worst = std::max(worst, difference(wide(mixed[place]), expected));
+                    const std::size_t output = static_cast<std::size_t>(tile.output) + query;
+                    worst = std::max(worst, difference(wide(mixed[output * hidden + head * SIDE + at]), expected));
                 }
             }
         }
@@ -252,13 +255,14 @@ float attention(const std::vector<int>& lengths, bool has_keys_at, bool has_quer
 
 float normalisation(int rows, int width) {
     const std::size_t count = static_cast<std::size_t>(rows) * width;
-    const auto product = numbers(count, 1), residual = numbers(count, 2), weight = numbers(width, 1), bias = numbers(width, 1);
+    const auto product = numbers(count, 1), residual = numbers(count, 2);
+    const auto weight = numbers(width, 1), bias = numbers(width, 1);
     std::vector<element> output(count, narrow(NAN));
     const auto eights = [](const std::vector<element>& all) { return reinterpret_cast<const Eight*>(all.data()); };
     lanes::y = 0;
     lanes::work = [&] {
-        add_norm(eights(product), eights(residual), eights(weight), eights(bias), reinterpret_cast<Eight*>(output.data()),
-                 rows, width, 1e-7f);
+        auto* written = reinterpret_cast<Eight*>(output.data());
+        add_norm(eights(product), eights(residual), eights(weight), eights(bias), written, rows, width, 1e-7f);
     };
     for (lanes::x = 0; lanes::x < (rows + 3) / 4; ++lanes::x) {
         lanes::run_block(THREADS);
@@ -289,7 +293,8 @@ bool report(const char* name, float worst, float allowed) {
 }  // namespace
 
 int main() {
-    bool is_right = report("attention of many lengths", attention({1, 2, 15, 16, 17, 63, 64, 65, 130, 200}, true, true, false), 0.02f);
+    const std::vector<int> lengths = {1, 2, 15, 16, 17, 63, 64, 65, 130, 200};
+    bool is_right = report("attention of many lengths", attention(lengths, true, true, false), 0.02f);
     is_right &= report("attention of first tokens", attention({1, 64, 129, 256}, true, true, true), 0.02f);
     is_right &= report("attention with content to position alone", attention({70}, true, false, false), 0.02f);
     is_right &= report("attention with position to content alone", attention({70}, false, true, false), 0.02f);

@@ -5,6 +5,8 @@ use crate::graphs::Bucket;
 
 /// Queries of one tile: `SIDE` in attention.cuh.
 const TILE_QUERIES: usize = 64;
+/// Numbers that say a tile.
+pub(crate) const TILE_NUMBERS: usize = 5;
 
 /// Queries of one row that a block of the kernel answers: `Tile` in attention.cuh. None of it says what there is to do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -31,7 +33,7 @@ pub(crate) struct Tiles {
 
 impl Tile {
     /// As the kernel reads it.
-    pub(crate) fn numbers(&self) -> [i32; 5] {
+    pub(crate) fn numbers(&self) -> [i32; TILE_NUMBERS] {
         [self.first_token, self.length, self.first_query, self.queries, self.output]
     }
 }
@@ -99,8 +101,7 @@ mod tests {
         assert_eq!((packing.order, packing.first_tokens), (vec![1, 2, 3, 0], vec![0, 1, 65, 130]));
         let tiles = packing.tiles.unwrap();
         assert_eq!(tiles.every.len(), tiles_of(&lengths));
-        let answered: Vec<i32> =
-            tiles.every.iter().flat_map(|tile| tile.output..tile.output + tile.queries).collect();
+        let answered: Vec<i32> = tiles.every.iter().flat_map(|tile| tile.output..tile.output + tile.queries).collect();
         assert_eq!(answered, (0..260).collect::<Vec<_>>());
         assert!(tiles.every.iter().all(|tile| tile.output == tile.first_token + tile.first_query));
         let firsts: Vec<_> = tiles.first.iter().map(|tile| (tile.first_token, tile.queries, tile.output)).collect();
