@@ -4,11 +4,13 @@
 
 mod asking;
 mod caching;
+mod certificates;
 mod choosing;
 mod classifying;
 mod command_line;
 mod command_line_asks;
 mod command_line_many;
+mod configuring;
 mod contract;
 mod deadlines;
 mod dividing;
@@ -34,6 +36,7 @@ mod rewards;
 mod streaming;
 mod task_pages;
 mod tidy;
+mod tls;
 mod tokenizing;
 mod windows;
 mod zero_shot;
