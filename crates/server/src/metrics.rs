@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use engine::{Engine, TenantName, TrafficCounts};
 use tonic::Code;
 
+use crate::boot::LeftOut;
+
 /// Tasks whose names are labels of metrics.
 const MAX_DIVIDED_TASKS: usize = 100;
 
@@ -19,6 +21,9 @@ pub(crate) struct Metrics {
     certificate_changes: AtomicU64,
     certificates_refused: AtomicU64,
     certificate_ends_at: AtomicI64,
+    versions_damaged: AtomicU64,
+    versions_unfit: AtomicU64,
+    seeds_refused: AtomicU64,
     refusals: [AtomicU64; 17],
 }
 
@@ -65,6 +70,13 @@ impl Metrics {
     /// New certificates could not be used.
     pub(crate) fn certificates_refused(&self) {
         self.certificates_refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What could not be served at the start.
+    pub(crate) fn left_out(&self, left_out: LeftOut) {
+        self.versions_damaged.store(left_out.damaged as u64, Ordering::Relaxed);
+        self.versions_unfit.store(left_out.unfit as u64, Ordering::Relaxed);
+        self.seeds_refused.store(left_out.refused as u64, Ordering::Relaxed);
     }
 
     /// A call ended with `code` and without a response.
@@ -124,6 +136,16 @@ impl Metrics {
         for (code, count) in self.refusals.iter().enumerate().skip(1) {
             let code = Code::from_i32(code as i32);
             let _ = writeln!(text, "headwater_refusals_total{{code=\"{code:?}\"}} {}", now(count));
+        }
+        let _ = writeln!(
+            text,
+            "# HELP headwater_versions_left_out Versions that could not be served at the start.\n\
+             # TYPE headwater_versions_left_out gauge"
+        );
+        let left_out =
+            [("damaged", &self.versions_damaged), ("unfit", &self.versions_unfit), ("refused", &self.seeds_refused)];
+        for (reason, count) in left_out {
+            let _ = writeln!(text, "headwater_versions_left_out{{reason=\"{reason}\"}} {}", now(count));
         }
         divided_tasks(&mut text, engine);
         text

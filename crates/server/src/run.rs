@@ -54,7 +54,11 @@ async fn serve(options: Serve, origin: Origin) -> Result<Ended, Box<dyn Error + 
     let hangups = signal(SignalKind::hangup())?;
     let address = options.listen;
     let metrics = match options.metrics {
-        Some(address) => Some(listen(address).await?),
+        Some(address) => {
+            let listener = listen(address).await?;
+            info!(address = %listener.local_addr()?, "metrics are served");
+            Some(listener)
+        }
         None => None,
     };
     let configuration = reloading(origin, hangups);

@@ -164,7 +164,7 @@ pub async fn serve(
         let until_stop = listener::until_true(stopped.clone());
         tokio::spawn(listener::serve_metrics(listener, Arc::clone(&metrics), Arc::clone(&engine), until_stop));
     }
-    let edge = Edge::new(routes, metrics);
+    let edge = Edge::new(routes, Arc::clone(&metrics));
     let door = Door { edge, tls, adjustable: adjustable.clone() };
     let accepting = tokio::spawn(listener::accept(listener, door, stopped));
 
@@ -179,7 +179,8 @@ pub async fn serve(
             let widths = EncoderWidths { hidden: info.hidden, embedding: info.embedding };
             publish_all(writer, bundle.as_ref(), widths)
         };
-        changes.run(publish).await.map_err(|_| ServeError::WriterLost)??;
+        let left_out = changes.run(publish).await.map_err(|_| ServeError::WriterLost)??;
+        metrics.left_out(left_out);
         phase.send_replace(Phase::Open);
         tokio::select! {
             end = follow(worker_state, &health) => end,

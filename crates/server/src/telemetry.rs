@@ -16,6 +16,8 @@ pub(crate) type SetFilter = Arc<dyn Fn(EnvFilter) + Send + Sync>;
 /// Starts the log: plain lines on a terminal, one JSON object an event elsewhere. Text of callers is never logged.
 pub(crate) fn start(filter: EnvFilter) -> SetFilter {
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // A line that cannot be written is lost. Telling standard error so would panic, whoever was about to log.
+    let log = log.log_internal_errors(false);
     // A handle outlives nothing that the process does, so setting a filter cannot fail.
     if std::io::stderr().is_terminal() {
         let log = log.compact().with_filter_reloading();
