@@ -159,7 +159,9 @@ async fn rows_in_flight_are_fewer_once_those_that_were_admitted_are_answered() {
     server.until_metric("rows_in_flight", 3).await;
     file.write(&[("max_in_flight_rows", 2)]);
     reload(&server, false).await.unwrap();
-    let refused = server.classifier().classify(ask("mood", vec![input("x")])).await.expect_err("no room");
+    let mut classifier = server.classifier();
+    let refused = timeout(PATIENCE, classifier.classify(ask("mood", vec![input("x")]))).await.expect("at once");
+    let refused = refused.expect_err("no room");
     assert_eq!(refused.code(), Code::ResourceExhausted);
     server.gate.open();
     assert!(held.await.unwrap().is_ok(), "what was admitted is answered");

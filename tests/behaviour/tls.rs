@@ -172,9 +172,38 @@ async fn only_clients_of_the_right_authority_come_in() {
     assert!(!answers(&server, as_client(&authority, &clients.server())).await, "one for servers");
     assert_eq!(server.metric("tls_handshakes_failed_total").await, 4);
     folder.write("clients.pem", &strangers.pem);
-    assert!(reload(&server).await.is_ok(), "a connection that stands goes on");
+    assert!(reload(&server).await.is_ok(), "a call under way is answered");
     assert!(!answers(&server, as_client(&authority, &client)).await, "its authority is trusted no more");
     assert!(answers(&server, as_client(&authority, &strangers.client(3))).await);
+    let until_outside = async {
+        while server.classifier().classify(ask("mood", vec![input("still here")])).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, until_outside).await.expect("a connection that stood before ends, too");
+}
+
+#[tokio::test]
+async fn a_bad_certificate_keeps_a_good_configuration_from_coming_into_force() {
+    let authority = Authority::new();
+    let folder = Folder::with(&authority.server());
+    let tls = Some((Tls::open(folder.files()).unwrap(), trusting(&authority)));
+    let mut configuration = unchanging();
+    let read = Arc::clone(&configuration.read);
+    configuration.read = Arc::new(move || {
+        let mut configured = read()?;
+        configured.adjustable.limits.max_inputs = 1;
+        Ok(configured)
+    });
+    let configuration = Some(configuration);
+    let server = TestServer::start_among(Surroundings { tls, configuration, ..Surroundings::default() }).await;
+    folder.write("cert.pem", "not a certificate");
+    assert!(reload(&server).await.is_err());
+    let two = || ask("mood", vec![input("a"), input("b")]);
+    assert!(server.classifier().classify(two()).await.is_ok(), "the limit is what it was");
+    folder.write_server(&authority.server());
+    assert!(reload(&server).await.is_ok());
+    assert!(server.classifier().classify(two()).await.is_err());
 }
 
 #[tokio::test]

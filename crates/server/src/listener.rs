@@ -21,7 +21,7 @@ use crate::adjustable::Adjustable;
 use crate::edge::Edge;
 use crate::metrics::Metrics;
 use crate::peer::PeerIdentity;
-use crate::tls::Tls;
+use crate::tls::{Guest, Tls};
 
 /// What every HTTP/2 connection begins with.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -97,24 +97,37 @@ async fn serve_connection(socket: TcpStream, edge: Edge, tls: Option<Arc<Tls>>, 
     let _open = metrics.connection_opened();
     let Some(tls) = tls else {
         let (read, write) = socket.into_split();
-        return speak((read, write), edge, None, stop).await;
+        return speak((read, write), edge, Visit { peer: None, over: std::future::pending(), stop }).await;
     };
     let greeted = tokio::select! {
         greeted = tls.greet(socket, &metrics) => greeted,
         () = until_true(stop.clone()) => None,
     };
-    if let Some((stream, peer)) = greeted {
-        speak(tokio::io::split(stream), edge, peer, stop).await;
+    if let Some(Guest { stream, peer, mut let_in }) = greeted {
+        let over = async move {
+            if let_in.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        speak(tokio::io::split(stream), edge, Visit { peer, over, stop }).await;
     }
+}
+
+/// How a connection is seen from the door.
+struct Visit<O> {
+    peer: Option<PeerIdentity>,
+    /// Ends when the peer has to come anew.
+    over: O,
+    stop: watch::Receiver<bool>,
 }
 
 /// Speaks HTTP/2 with a peer until one of the two ends it.
 async fn speak(
     halves: (impl AsyncRead + Send + Unpin + 'static, impl AsyncWrite + Send + Unpin + 'static),
     edge: Edge,
-    peer: Option<PeerIdentity>,
-    stop: watch::Receiver<bool>,
+    visit: Visit<impl Future<Output = ()>>,
 ) {
+    let Visit { peer, over, stop } = visit;
     let Some(io) = greet(halves, stop.clone()).await else { return };
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
@@ -137,6 +150,7 @@ async fn speak(
     let ended = tokio::select! {
         ended = &mut connection => Some(ended),
         () = sleep(MAX_AGE) => None,
+        () = over => None,
         () = until_true(stop.clone()) => None,
     };
     let ended = match ended {

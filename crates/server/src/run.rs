@@ -8,7 +8,7 @@ use clap::FromArgMatches;
 use server::{ConfigurationError, Configured, Ended, Reloading};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tracing::info;
 
 use crate::config::{Outside, Serve};
@@ -66,16 +66,17 @@ async fn serve(options: Serve, origin: Origin) -> Result<Ended, Box<dyn Error + 
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let listener = listen(address).await?;
     info!(address = %listener.local_addr()?, "listening");
-    let shutdown = async move {
+    let (ask, asked) = oneshot::channel::<()>();
+    // Beside everything else, so that a signal is heard whatever the server is doing.
+    tokio::spawn(async move {
         either(&mut interrupt, &mut terminate).await;
         info!("asked to stop");
-        tokio::spawn(async move {
-            either(&mut interrupt, &mut terminate).await;
-            // Asked twice: nothing acknowledged is lost by leaving at once.
-            std::process::exit(130);
-        });
-    };
-    Ok(server::serve(parts, listener, shutdown).await?)
+        drop(ask);
+        either(&mut interrupt, &mut terminate).await;
+        // Asked twice: nothing acknowledged is lost by leaving at once.
+        std::process::exit(130);
+    });
+    Ok(server::serve(parts, listener, async move { drop(asked.await) }).await?)
 }
 
 /// Reads flags, environment and file again, at each SIGHUP and whenever somebody asks by a call.

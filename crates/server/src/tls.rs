@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -25,13 +25,24 @@ const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(5);
 const MAX_HANDSHAKES: usize = 128;
 
 /// Certificates in use, and the files they came from. What is in use changes as a whole, for connections that come
-/// later; those that stand keep what they began with.
+/// later. Those that stand keep what they began with, but where other clients are let in they are asked to come anew.
 pub struct Tls {
     files: TlsFiles,
     served: ArcSwap<Served>,
     /// What the files held when they were last judged; `None` where one of them could not be read.
     judged: Mutex<Option<Material>>,
     handshakes: Semaphore,
+    /// Changes when other clients are let in; connections hold the other ends.
+    let_in: watch::Sender<()>,
+}
+
+/// A client that was let in.
+pub(crate) struct Guest {
+    pub(crate) stream: TlsStream<TcpStream>,
+    /// Who it is, where its certificate was asked for.
+    pub(crate) peer: Option<PeerIdentity>,
+    /// Changes when it has to show its certificate anew.
+    pub(crate) let_in: watch::Receiver<()>,
 }
 
 impl std::fmt::Debug for Tls {
@@ -54,7 +65,8 @@ impl Tls {
     pub fn open(files: TlsFiles) -> Result<Self, TlsError> {
         let material = Material::read(&files)?;
         let served = ArcSwap::from_pointee(material.to_served()?);
-        Ok(Self { files, served, judged: Mutex::new(Some(material)), handshakes: Semaphore::new(MAX_HANDSHAKES) })
+        let (judged, handshakes) = (Mutex::new(Some(material)), Semaphore::new(MAX_HANDSHAKES));
+        Ok(Self { files, served, judged, handshakes, let_in: watch::Sender::new(()) })
     }
 
     /// Reads the files anew and changes nothing.
@@ -73,7 +85,10 @@ impl Tls {
         }
         metrics.certificates_changed(served.ends_at);
         info!(ends_at_unix_seconds = served.ends_at, "certificates changed");
-        self.served.store(Arc::new(served));
+        let before = self.served.swap(Arc::new(served));
+        if before.clients != material.clients {
+            self.let_in.send_replace(());
+        }
         *judged = Some(material);
         true
     }
@@ -83,12 +98,10 @@ impl Tls {
         self.served.load().ends_at
     }
 
-    /// The handshake of one connection, and who its client is. `None` where it fails or takes too long.
-    pub(crate) async fn greet(
-        &self,
-        socket: TcpStream,
-        metrics: &Metrics,
-    ) -> Option<(TlsStream<TcpStream>, Option<PeerIdentity>)> {
+    /// The handshake of one connection. `None` where it fails or takes too long.
+    pub(crate) async fn greet(&self, socket: TcpStream, metrics: &Metrics) -> Option<Guest> {
+        // Before the handshake, so that no change passes between the two unnoticed.
+        let let_in = self.let_in.subscribe();
         let greeting = async {
             // The semaphore is never closed.
             let _permit = self.handshakes.acquire().await.ok();
@@ -98,7 +111,7 @@ impl Tls {
         match timeout_at(Instant::now() + HANDSHAKE_PATIENCE, greeting).await {
             Ok(Ok(stream)) => {
                 let peer = stream.get_ref().1.peer_certificates().and_then(PeerIdentity::of);
-                return Some((stream, peer));
+                return Some(Guest { stream, peer, let_in });
             }
             Ok(Err(error)) => debug!(%error, "a TLS handshake failed"),
             Err(_) => debug!("a TLS handshake took too long"),

@@ -61,14 +61,21 @@ pub enum TlsError {
 pub(super) struct Material {
     cert: Vec<u8>,
     key: Vec<u8>,
-    client_ca: Option<Vec<u8>>,
-    client_crl: Option<Vec<u8>>,
+    pub(super) clients: Clients,
+}
+
+/// What says which clients come in.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Clients {
+    authorities: Option<Vec<u8>>,
+    revoked: Option<Vec<u8>>,
 }
 
 /// What a connection is accepted with.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Served {
     pub(super) config: Arc<ServerConfig>,
+    pub(super) clients: Clients,
     /// When the server's own certificate ends, in seconds since 1970.
     pub(super) ends_at: i64,
 }
@@ -79,8 +86,10 @@ impl Material {
         Ok(Self {
             cert: read("--tls-cert", &files.cert)?,
             key: read("--tls-key", &files.key)?,
-            client_ca: optional("--client-ca", &files.client_ca)?,
-            client_crl: optional("--client-crl", &files.client_crl)?,
+            clients: Clients {
+                authorities: optional("--client-ca", &files.client_ca)?,
+                revoked: optional("--client-crl", &files.client_crl)?,
+            },
         })
     }
 
@@ -94,7 +103,7 @@ impl Material {
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(TlsError::Pair)?;
-        let builder = match &self.client_ca {
+        let builder = match &self.clients.authorities {
             None => builder.with_no_client_auth(),
             Some(authorities) => {
                 let mut roots = RootCertStore::empty();
@@ -110,16 +119,16 @@ impl Material {
         };
         let mut config = builder.with_single_cert(chain, key).map_err(TlsError::Pair)?;
         config.alpn_protocols = vec![ALPN.to_vec()];
-        if self.client_ca.is_some() {
+        if self.clients.authorities.is_some() {
             // A session that is taken up again is not verified anew, and a certificate may have ended meanwhile.
             config.session_storage = Arc::new(NoServerSessionStorage {});
             config.send_tls13_tickets = 0;
         }
-        Ok(Served { config: Arc::new(config), ends_at })
+        Ok(Served { config: Arc::new(config), clients: self.clients.clone(), ends_at })
     }
 
     fn revoked(&self) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
-        let Some(lists) = &self.client_crl else { return Ok(Vec::new()) };
+        let Some(lists) = &self.clients.revoked else { return Ok(Vec::new()) };
         let wanted = || TlsError::Content { option: "--client-crl", wanted: "revocation list" };
         let lists: Vec<_> =
             CertificateRevocationListDer::pem_slice_iter(lists).collect::<Result<_, _>>().map_err(|_| wanted())?;

@@ -72,6 +72,8 @@ async fn five_hundred_clients_and_few_files_cost_little_and_pass() {
     }
     let share = share_of_a_core(&server, Duration::from_secs(2)).await;
     assert!(share < 0.2, "{share} of a core");
+    let page = server.metrics();
+    assert!(page.contains("headwater_connections 32\n"), "the rest of the files is for the registry: {page}");
     clients.shutdown().await;
     let gone = Instant::now();
     while !is_healthy(&server).await {
