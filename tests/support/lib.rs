@@ -6,4 +6,4 @@ mod test_server;
 
 pub use gate::{Gate, GatedModel};
 pub use heads::{HIDDEN, head, write_bundle};
-pub use test_server::TestServer;
+pub use test_server::{Surroundings, TestServer};
