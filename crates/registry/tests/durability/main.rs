@@ -4,9 +4,11 @@
 //! was acknowledged; called without, it runs the tests, which start it again and kill it. Tests that need something
 //! this machine may refuse (ptrace, mount, another user) are reported as ignored, with the reason.
 
+#![expect(clippy::disallowed_types, reason = "victims are processes: what they take is real time")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![expect(clippy::print_stdout, reason = "the script acknowledges on standard output; tests print what they counted")]
 
+mod effort;
 mod script;
 mod model;
 mod victim;
