@@ -9,6 +9,7 @@
 #![expect(clippy::print_stdout, reason = "the script acknowledges on standard output; tests print what they counted")]
 
 mod effort;
+mod random;
 mod script;
 mod model;
 mod victim;
@@ -17,6 +18,9 @@ mod strace;
 mod preload;
 mod failing_calls;
 mod bare_store;
+mod recorded_calls;
+mod disk_model;
+mod power_loss;
 mod random_kill;
 mod junk;
 mod second_process;
@@ -30,11 +34,12 @@ fn main() {
         script::run(&words);
         return;
     }
-    let groups: [fn() -> Vec<Trial>; 8] = [
+    let groups: [fn() -> Vec<Trial>; 9] = [
         strace::trials,
         preload::trials,
         failing_calls::trials,
         bare_store::trials,
+        power_loss::trials,
         random_kill::trials,
         junk::trials,
         second_process::trials,
