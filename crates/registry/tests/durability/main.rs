@@ -23,8 +23,12 @@ mod disk_model;
 mod power_loss;
 mod random_kill;
 mod junk;
+mod damage;
 mod second_process;
 mod disk;
+mod wear;
+mod many_heads;
+mod clock;
 
 use libtest_mimic::{Arguments, Trial};
 
@@ -34,7 +38,7 @@ fn main() {
         script::run(&words);
         return;
     }
-    let groups: [fn() -> Vec<Trial>; 9] = [
+    let groups: [fn() -> Vec<Trial>; 13] = [
         strace::trials,
         preload::trials,
         failing_calls::trials,
@@ -42,8 +46,12 @@ fn main() {
         power_loss::trials,
         random_kill::trials,
         junk::trials,
+        damage::trials,
         second_process::trials,
         disk::trials,
+        wear::trials,
+        many_heads::trials,
+        clock::trials,
     ];
     let trials = groups.into_iter().flat_map(|group| group()).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
