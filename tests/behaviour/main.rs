@@ -35,6 +35,7 @@ mod streaming;
 mod task_pages;
 mod tidy;
 mod tokenizing;
+mod torture;
 mod windows;
 mod zero_shot;
 mod updating;
