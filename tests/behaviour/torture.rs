@@ -6,6 +6,7 @@ mod swapping;
 mod one_name;
 mod parked;
 mod bad_replacement;
+mod same_head_at_once;
 mod victim;
 mod broken_uploads;
 mod one_bad_head;
