@@ -38,3 +38,4 @@ mod tokenizing;
 mod windows;
 mod zero_shot;
 mod updating;
+mod watching;

@@ -10,6 +10,9 @@ use tonic::Status;
 use crate::changes::Changes;
 use crate::status;
 
+/// Callers that watch the tasks at the same time.
+const MAX_WATCHES: usize = 256;
+
 /// Evaluations at the same time: each keeps the logits of its rows.
 const MAX_EVALUATIONS: usize = 4;
 
@@ -37,6 +40,7 @@ pub(crate) struct Serving {
     encoder_dir: Option<PathBuf>,
     exports: Arc<Semaphore>,
     evaluations: Arc<Semaphore>,
+    watches: Arc<Semaphore>,
     fits: Semaphore,
     fit_memory_bytes: usize,
 }
@@ -51,8 +55,9 @@ impl Serving {
     ) -> Self {
         let exports = Arc::new(Semaphore::new(MAX_MODEL_EXPORTS));
         let evaluations = Arc::new(Semaphore::new(MAX_EVALUATIONS));
+        let watches = Arc::new(Semaphore::new(MAX_WATCHES));
         let fits = Semaphore::new(1);
-        Self { engine, changes, phase, encoder_dir, exports, evaluations, fits, fit_memory_bytes }
+        Self { engine, changes, phase, encoder_dir, exports, evaluations, watches, fits, fit_memory_bytes }
     }
 
     /// The files of the served encoder.
@@ -86,6 +91,11 @@ impl Serving {
     /// Permits of evaluations; what holds one runs.
     pub(crate) fn evaluations(&self) -> &Arc<Semaphore> {
         &self.evaluations
+    }
+
+    /// Leave to watch the tasks, until it is dropped.
+    pub(crate) fn watch_permit(&self) -> Result<OwnedSemaphorePermit, Status> {
+        Arc::clone(&self.watches).try_acquire_owned().map_err(|_| status::too_many_watches())
     }
 
     /// Leave to export a whole model, until it is dropped.
