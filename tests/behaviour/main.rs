@@ -19,6 +19,7 @@ mod finding;
 mod fit_command;
 mod fitting;
 mod health;
+mod heads_folder;
 mod installing;
 mod listing;
 mod many_tasks;

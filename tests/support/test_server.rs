@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use api::v1;
 use api::v1::catalog_service_client::CatalogServiceClient;
 use api::v1::classifier_service_client::ClassifierServiceClient;
 use api::v1::head_service_client::HeadServiceClient;
 use engine::testing::{CountingModel, WordTokenizer, small_limits};
 use engine::{EngineParts, Head, HeadKind, Limits, Model};
 use registry::{Bundle, Digest, OpenOptions};
-use server::{Ended, Parts, ServeError, Settings};
+use server::{Ended, Parts, ServeError, Settings, WatchedFolder};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -78,6 +79,19 @@ impl TestServer {
         server
     }
 
+    /// The same where the data directory may hold a folder `watched`, whose heads are then kept served.
+    pub async fn start_in_folder(folder: TempDir) -> Self {
+        let server = Self::start_in(folder, (small_limits(), 1), Gate::default()).await;
+        server.until(ServingStatus::Serving).await;
+        server
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.as_ref().expect("a running server has its folder").path()
+    }
+
     async fn start_in(folder: TempDir, sizes: (Limits, usize), gate: Gate) -> Self {
         let (limits, replicas) = sizes;
         let bundle = folder.path().join("bundle");
@@ -114,6 +128,9 @@ impl TestServer {
                 drain: Duration::from_secs(10),
                 reflection: true,
                 fit_memory_bytes: 1 << 20,
+                watch: Some(folder.path().join("watched"))
+                    .filter(|dir| dir.is_dir())
+                    .map(|dir| WatchedFolder { dir, every: Duration::from_millis(5) }),
                 metrics: Some(metrics),
             },
         };
@@ -210,6 +227,18 @@ impl TestServer {
             }
         };
         tokio::time::timeout(PATIENCE, reaching).await.expect("the number is reached in time");
+    }
+
+    /// Returns once no such task is served.
+    pub async fn until_gone(&self, task: &str) {
+        let mut catalog = self.catalog();
+        let going = async {
+            let request = || v1::GetTaskRequest { task: task.to_owned(), ..v1::GetTaskRequest::default() };
+            while catalog.get_task(request()).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, going).await.expect("the task goes in time");
     }
 
     /// A connection that all clients share.

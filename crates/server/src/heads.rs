@@ -11,6 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::changes::Writer;
+use crate::heads_folder::Listing;
 use crate::serving::Serving;
 use crate::{
     download, evaluate, fit, from_proto, install, moving, status, to_proto, transformers, update_metadata, upload,
@@ -20,6 +21,8 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(crate) struct Heads {
     pub(crate) serving: Arc<Serving>,
+    /// Of the watched folder, where there is one.
+    pub(crate) listing: Option<Arc<Listing>>,
 }
 
 #[tonic::async_trait]
@@ -172,6 +175,17 @@ impl HeadService for Heads {
         let deadline = from_proto::deadline(request.extensions());
         let responses = evaluate::start(Arc::clone(&self.serving), request.into_inner(), deadline)?;
         Ok(Response::new(ReceiverStream::new(responses)))
+    }
+
+    async fn list_watched_heads(
+        &self,
+        _: Request<v1::ListWatchedHeadsRequest>,
+    ) -> Result<Response<v1::ListWatchedHeadsResponse>, Status> {
+        self.serving.check_open()?;
+        let none = || status::failed_precondition("NOT_WATCHING", "server", "the server watches no folder of heads");
+        let (folders, problem) = self.listing.as_ref().ok_or_else(none)?.now();
+        let heads = folders.into_iter().map(to_proto::watched_head).collect();
+        Ok(Response::new(v1::ListWatchedHeadsResponse { heads, problem: problem.unwrap_or_default() }))
     }
 }
 

@@ -24,6 +24,7 @@ mod transformers;
 mod install;
 mod moving;
 mod evaluate;
+mod heads_folder;
 mod revision;
 mod update_metadata;
 mod fit;
@@ -43,5 +44,6 @@ mod serve;
 pub mod comparison;
 pub mod far_text;
 
+pub use heads_folder::WatchedFolder;
 pub use measured::device_kind;
 pub use serve::{Ended, Parts, ServeError, Settings, serve};

@@ -1,10 +1,13 @@
 //! Every number the server publishes, in one place, in the Prometheus text format.
 
 use std::fmt::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use engine::{Engine, TenantName, TrafficCounts};
 use tonic::Code;
+
+use crate::heads_folder::Listing;
 
 /// Tasks whose names are labels of metrics.
 const MAX_DIVIDED_TASKS: usize = 100;
@@ -16,6 +19,8 @@ pub(crate) struct Metrics {
     calls_in_flight: AtomicU64,
     connections: AtomicU64,
     refusals: [AtomicU64; 17],
+    /// The watched folder, where there is one.
+    folder: Option<Arc<Listing>>,
 }
 
 /// A number in flight; dropping it takes it off.
@@ -29,6 +34,11 @@ impl Drop for InFlight<'_> {
 }
 
 impl Metrics {
+    /// All at zero, and what became of the heads of a watched folder.
+    pub(crate) fn of(folder: Option<Arc<Listing>>) -> Self {
+        Self { folder, ..Self::default() }
+    }
+
     /// A call has arrived; the guard stands for it until its response begins.
     pub(crate) fn call_started(&self) -> InFlight<'_> {
         self.calls.fetch_add(1, Ordering::Relaxed);
@@ -95,8 +105,26 @@ impl Metrics {
             let _ = writeln!(text, "headwater_refusals_total{{code=\"{code:?}\"}} {}", now(count));
         }
         divided_tasks(&mut text, engine);
+        if let Some(folder) = &self.folder {
+            watched_heads(&mut text, folder);
+        }
         text
     }
+}
+
+/// What became of the heads of the watched folder.
+fn watched_heads(text: &mut String, folder: &Listing) {
+    let _ =
+        writeln!(text, "# HELP headwater_watched_heads Head folders by state.\n# TYPE headwater_watched_heads gauge");
+    for (state, count) in ["served", "waiting", "refused"].into_iter().zip(folder.counts()) {
+        let _ = writeln!(text, "headwater_watched_heads{{state=\"{state}\"}} {count}");
+    }
+    let readable = u64::from(folder.now().1.is_none());
+    let _ = writeln!(
+        text,
+        "# HELP headwater_watched_folder_readable 1 while the folder can be read, else 0.\n\
+         # TYPE headwater_watched_folder_readable gauge\nheadwater_watched_folder_readable {readable}"
+    );
 }
 
 /// What was counted under the traffic rules of tasks, of so many tasks at most.

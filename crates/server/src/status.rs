@@ -150,6 +150,14 @@ pub(crate) fn too_many_exports() -> Status {
     status(Code::ResourceExhausted, message, details)
 }
 
+/// Whether what was refused may go well later without a change of what was asked.
+pub(crate) fn may_pass(refusal: &Status) -> bool {
+    matches!(
+        refusal.code(),
+        Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Aborted | Code::Internal
+    )
+}
+
 /// More callers watch the tasks than may.
 pub(crate) fn too_many_watches() -> Status {
     let message = "too many callers watch the tasks";
