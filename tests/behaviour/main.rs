@@ -15,6 +15,7 @@ mod dividing;
 mod draining;
 mod evaluating;
 mod evaluating_from_the_command_line;
+mod fair_shares;
 mod finding;
 mod fit_command;
 mod fitting;

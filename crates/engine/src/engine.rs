@@ -18,6 +18,7 @@ use crate::head_matrix::CurrentMatrix;
 use crate::limits::Limits;
 use crate::live::LiveTable;
 use crate::model::ModelInfo;
+use crate::shares::Shares;
 use crate::tokens::Tokenizer;
 use crate::worker::{self, ModelFactory, WorkerParts, WorkerState, WorkerStates};
 
@@ -79,6 +80,7 @@ pub struct Engine {
     admission: Admission,
     tokenizing: Semaphore,
     queue: Arc<Queue>,
+    shares: Arc<Shares>,
     cache: Arc<Cache>,
     /// Of the keys of rows: one for all, so that they can be compared.
     hashing: RandomState,
@@ -103,7 +105,9 @@ impl Engine {
         let EngineParts { factory, replicas, tokenizer, limits } = parts;
         let counters = Arc::new(Counters::default());
         let budget = Budget { tokens: limits.batch_tokens, rows: limits.batch_rows };
-        let queue = Arc::new(Queue::new(budget, limits.background_permille, Arc::clone(&counters)));
+        let shares = Arc::<Shares>::default();
+        let queue =
+            Arc::new(Queue::new(budget, limits.background_permille, Arc::clone(&shares), Arc::clone(&counters)));
         let cache = Arc::new(Cache::new(limits.cache_bytes, Arc::clone(&counters)));
         let replicas = replicas.max(1);
         let (states, state) = WorkerStates::new(replicas);
@@ -130,6 +134,7 @@ impl Engine {
             admission: Admission::new(&limits),
             tokenizing: Semaphore::new(limits.tokenizer_threads),
             queue,
+            shares,
             cache,
             hashing: RandomState::new(),
             counters,
@@ -143,6 +148,12 @@ impl Engine {
     #[must_use]
     pub fn live(&self) -> &LiveTable {
         &self.live
+    }
+
+    /// How a busy encoder is divided among tenants. Whoever knows their quotas sets it.
+    #[must_use]
+    pub fn shares(&self) -> &Shares {
+        &self.shares
     }
 
     /// How the workers are, now and from now on: ready when all are, down when one is.

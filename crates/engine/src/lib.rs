@@ -21,7 +21,9 @@ mod row_key;
 mod cache;
 mod limits;
 mod admission;
+mod shares;
 mod batch;
+mod turns;
 mod pace;
 mod line;
 mod batcher;
@@ -62,6 +64,7 @@ pub use ood::{MIN_OOD_VECTORS, OOD_UNIT, OodError, OodStatistics};
 pub use prediction::{Confidence, Prediction, Scored, softmax};
 pub use scoring::score;
 pub use shadow::{LiveTraffic, TrafficCounts, judges_alike};
+pub use shares::{Lane, Shares};
 pub use similarity::{HeadDirections, LabelSet, MAX_COMPARED_ROWS, cosine};
 pub use spans::{Span, TokenPrediction, WordLabel};
 pub use task::{

@@ -21,7 +21,7 @@ pub(super) async fn run(session: &mut Session) -> Result<Outcome, CliError> {
                 let version = if head.version == 0 { String::new() } else { head.version.to_string() };
                 let state = state_name(head.state()).to_owned();
                 let row = [one_line(&head.folder), head.task.clone(), state, version, one_line(&head.reason)];
-                drop(shown.add_row(one_high(row)));
+                shown.add_row(one_high(row));
             }
         }
     }
