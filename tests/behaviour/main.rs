@@ -4,6 +4,7 @@
 
 mod asking;
 mod caching;
+mod checking_heads;
 mod choosing;
 mod classifying;
 mod command_line;

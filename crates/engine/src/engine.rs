@@ -37,6 +37,7 @@ pub use classify::{Answer, Answered};
 pub use features::Vectors;
 pub use many::{ManyAnswer, ManyAsk, Spent, TaskAnswer, TaskOutcome};
 pub use reward::{RewardAnswer, RewardAsk, RewardInput, Rewarded, preferences};
+pub use trial::trial_input;
 pub use vectors::{EmbedAsk, Embedded, Embedding, Tokenized};
 pub use zero_shot::{Candidate, ZeroShotAnswer, ZeroShotAnswered, ZeroShotAsk, ZeroShotInput};
 

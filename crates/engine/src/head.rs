@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::adapter::{Adapter, AdapterError};
 use crate::ask::Input;
 use crate::fit_record::FitRecord;
+use crate::golden::Golden;
 use crate::trust::{Trust, TrustError};
 
 /// The most labels one head may have.
@@ -80,6 +81,8 @@ pub struct About {
     pub samples: Vec<Input>,
     /// How it was fitted, where a server did that.
     pub fit: Option<FitRecord>,
+    /// What it must answer; whoever installs it checks that it does.
+    pub goldens: Vec<Golden>,
 }
 
 /// One linear layer over the encoder's output, with its labels. Cheap to share, never changes.
@@ -165,6 +168,14 @@ pub enum HeadError {
         /// Its position, from 0.
         index: usize,
         /// The field and what is wrong with it.
+        reason: String,
+    },
+    /// A golden is none that the head could meet.
+    #[error("golden {index}: {reason}")]
+    Golden {
+        /// Its position, from 0.
+        index: usize,
+        /// What is wrong with it.
         reason: String,
     },
     /// What the head says of its own answers does not suit it.
@@ -268,6 +279,7 @@ impl Head {
         parts.trust.check(kind, hidden)?;
         let head = Self { kind, hidden, parts };
         crate::rows::check_samples(&head)?;
+        crate::golden::check_goldens(&head)?;
         Ok(head)
     }
 

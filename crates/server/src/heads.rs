@@ -14,7 +14,8 @@ use crate::changes::Writer;
 use crate::heads_folder::Listing;
 use crate::serving::Serving;
 use crate::{
-    download, evaluate, fit, from_proto, install, moving, status, to_proto, transformers, update_metadata, upload,
+    download, evaluate, fit, from_proto, goldens, install, moving, status, to_proto, transformers, update_metadata,
+    upload,
 };
 
 /// The service.
@@ -49,6 +50,7 @@ impl HeadService for Heads {
         let listed = self.serving.changes().run(move |writer| Some((list_versions(writer, &key)?, key))).await?;
         let listed = listed.map(|(mut listed, key)| {
             listed.shadow_agreement = moving::agreement(&self.serving, &key);
+            listed.refused = self.serving.refusals().of(&key).map(to_proto::refused_head);
             listed
         });
         listed.map(Response::new).ok_or_else(|| status::not_found("no such task, version or alias"))
@@ -121,6 +123,9 @@ impl HeadService for Heads {
         let selector = from_proto::selector(&request.version)?;
         match v1::ExportFormat::try_from(request.format) {
             Ok(v1::ExportFormat::Unspecified | v1::ExportFormat::HeadFolder) => {}
+            Ok(v1::ExportFormat::Transformers) if request.goldens => {
+                return Err(status::invalid_field("goldens", "a model of this format has no place for them"));
+            }
             Ok(v1::ExportFormat::Transformers) => {
                 let parts = transformers::export(&self.serving, key, selector).await?;
                 return Ok(Response::new(ReceiverStream::new(parts)));
@@ -133,7 +138,10 @@ impl HeadService for Heads {
             let folder = writer.registry().export_head(&key, installed.version).map_err(status::of_registry)?;
             Ok::<_, Status>((installed, folder))
         };
-        let (installed, folder) = self.serving.changes().run(export).await??;
+        let (installed, mut folder) = self.serving.changes().run(export).await??;
+        if request.goldens {
+            folder = goldens::with_goldens(&self.serving, &installed).await?;
+        }
         Ok(Response::new(ReceiverStream::new(download::send(&installed, folder))))
     }
 
@@ -254,5 +262,6 @@ fn list_versions(writer: &Writer, key: &TaskKey) -> Option<v1::ListVersionsRespo
         traffic: moving::message(&task.traffic),
         generation: task.generation,
         shadow_agreement: None,
+        refused: None,
     })
 }

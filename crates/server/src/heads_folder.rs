@@ -19,6 +19,7 @@ use tonic::Status;
 use tracing::{info, warn};
 
 use crate::changes::Writer;
+use crate::refusals::Refusal;
 use crate::serving::Serving;
 use crate::status;
 
@@ -28,6 +29,9 @@ use scan::{Print, scan};
 
 /// The alias of the version that came from the folder. It says whose the task is, and it is a person's to remove.
 const ALIAS: &str = "watched";
+
+/// Why nothing is done about a folder yet.
+const CHANGED: &str = "its files have just changed";
 
 /// Which folder is kept served, and how often it is looked at.
 #[derive(Debug, Clone)]
@@ -66,6 +70,7 @@ struct Loaded {
     task: TaskName,
     digest: Digest,
     head: Head,
+    encoder: Digest,
 }
 
 impl Keeper {
@@ -144,7 +149,7 @@ impl Keeper {
                 Some(Read::Unsettled | Read::Refused { task: None, .. }) | None => None,
             };
             let state = match verdict {
-                Verdict::Wait => State::Waiting("its files have just changed".to_owned()),
+                Verdict::Wait => State::Waiting(CHANGED.to_owned()),
                 Verdict::Served(version) => State::Served(version),
                 Verdict::Refuse(reason) => State::Refused(reason),
                 Verdict::Install(version) => self.install(&folder, version).await,
@@ -155,8 +160,13 @@ impl Keeper {
         for task in withdrawn {
             settled &= self.withdraw(task).await;
         }
-        for refused in self.listing.replace(listed) {
-            warn!(folder = %refused.path, state = ?refused.state, "a head of the folder is not served");
+        for Folder { path, task, state } in self.listing.replace(listed) {
+            let State::Refused(reason) = state else { continue };
+            warn!(folder = %path, %reason, "a head of the folder is not served");
+            if let Some(task) = task {
+                let refusal = Refusal::new(&reason, String::new(), format!("watched folder, {path}"));
+                self.serving.refusals().note(TaskKey { tenant: TenantName::default_tenant(), task }, refusal);
+            }
         }
         self.settled_at = settled.then_some(generation);
     }
@@ -197,9 +207,14 @@ impl Keeper {
 
     /// Reads the folder again, tries its head and makes it live; what was served before serves until then.
     async fn install(&mut self, folder: &Path, version: Option<Version>) -> State {
-        let done = match self.encoder() {
-            Some((widths, encoder)) => self.install_for(folder, version, (widths, encoder)).await,
-            None => Err(status::of_engine(engine::EngineError::Starting)),
+        let planned = match self.seen.get(folder).and_then(|seen| seen.read.as_ref()) {
+            Some(Read::Head { digest, .. }) => *digest,
+            Some(Read::Unsettled | Read::Refused { .. }) | None => return State::Waiting(CHANGED.to_owned()),
+        };
+        let done = match self.load_again(folder).await {
+            Ok(loaded) if loaded.digest != planned => return State::Waiting(CHANGED.to_owned()),
+            Ok(loaded) => self.install_loaded(loaded, version).await,
+            Err(refusal) => Err(refusal),
         };
         match done {
             Ok(version) => State::Served(version),
@@ -216,21 +231,20 @@ impl Keeper {
         }
     }
 
-    async fn install_for(
-        &self,
-        folder: &Path,
-        version: Option<Version>,
-        (widths, encoder): (EncoderWidths, Digest),
-    ) -> Result<Version, Status> {
+    async fn load_again(&self, folder: &Path) -> Result<Loaded, Status> {
+        let (widths, encoder) = self.encoder().ok_or_else(|| status::of_engine(engine::EngineError::Starting))?;
         let dir = self.watched.dir.join(folder);
         let loaded = tokio::task::spawn_blocking(move || load(&dir, widths, encoder)).await;
         let loaded = loaded.map_err(|failure| status::internal("reading the folder failed", &failure.to_string()))?;
-        let Loaded { task, head, .. } =
-            loaded.map_err(|(_, reason)| status::failed_precondition("HEAD_FOLDER", "folder", &reason))?;
+        loaded.map_err(|(_, reason)| status::failed_precondition("HEAD_FOLDER", "folder", &reason))
+    }
+
+    async fn install_loaded(&self, loaded: Loaded, version: Option<Version>) -> Result<Version, Status> {
+        let Loaded { task, head, encoder, .. } = loaded;
         let head = Arc::new(head);
         self.serving.engine().try_head(Arc::clone(&head)).await.map_err(status::of_engine)?;
         let key = TaskKey { tenant: TenantName::default_tenant(), task };
-        let alias = self.alias.clone();
+        let (alias, task) = (self.alias.clone(), key.clone());
         let install = move |writer: &mut Writer| {
             if writer.registry().task(&key).is_some_and(|task| !task.aliases.contains_key(&alias)) {
                 let message = "the task was not installed from this folder";
@@ -242,7 +256,8 @@ impl Keeper {
             Ok(committed.installed.first().map_or(Version::FIRST, |installed| installed.version))
         };
         let version = self.serving.changes().run(install).await??;
-        info!(folder = %folder.display(), %version, "a head of the folder is live");
+        self.serving.refusals().clear(&task);
+        info!(task = %task.task, %version, "a head of the folder is live");
         Ok(version)
     }
 
@@ -287,5 +302,5 @@ fn load(dir: &Path, widths: EncoderWidths, encoder: Digest) -> Result<Loaded, (O
     let folder = HeadFolder::read(dir).map_err(|error| wrong(reason(error)))?;
     let (_, head) = folder.parse(widths).map_err(|error| wrong(reason(error)))?;
     let canonical = HeadFolder::of_head(&task, &head, encoder).map_err(|error| wrong(reason(error)))?;
-    Ok(Loaded { digest: Digest::of(&canonical.head_toml), task, head })
+    Ok(Loaded { digest: Digest::of(&canonical.head_toml), task, head, encoder })
 }

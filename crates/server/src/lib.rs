@@ -22,6 +22,8 @@ mod upload;
 mod download;
 mod transformers;
 mod install;
+mod refusals;
+mod goldens;
 mod moving;
 mod evaluate;
 mod heads_folder;

@@ -8,6 +8,7 @@ use engine::{Engine, TenantName, TrafficCounts};
 use tonic::Code;
 
 use crate::heads_folder::Listing;
+use crate::refusals::Refusals;
 
 /// Tasks whose names are labels of metrics.
 const MAX_DIVIDED_TASKS: usize = 100;
@@ -21,6 +22,7 @@ pub(crate) struct Metrics {
     refusals: [AtomicU64; 17],
     /// The watched folder, where there is one.
     folder: Option<Arc<Listing>>,
+    refused_heads: Arc<Refusals>,
 }
 
 /// A number in flight; dropping it takes it off.
@@ -34,9 +36,9 @@ impl Drop for InFlight<'_> {
 }
 
 impl Metrics {
-    /// All at zero, and what became of the heads of a watched folder.
-    pub(crate) fn of(folder: Option<Arc<Listing>>) -> Self {
-        Self { folder, ..Self::default() }
+    /// All at zero, but for what became of the heads of a watched folder and of others.
+    pub(crate) fn of(folder: Option<Arc<Listing>>, refused_heads: Arc<Refusals>) -> Self {
+        Self { folder, refused_heads, ..Self::default() }
     }
 
     /// A call has arrived; the guard stands for it until its response begins.
@@ -95,6 +97,7 @@ impl Metrics {
         family("rows_expired_total", "counter", "Rows dropped past their deadline.", counters.expired_rows.value());
         family("rows_abandoned_total", "counter", "Rows whose caller had left.", counters.abandoned_rows.value());
         family("asks_overloaded_total", "counter", "Asks refused for load.", counters.overloaded_asks.value());
+        family("heads_refused_total", "counter", "Heads that failed their check.", self.refused_heads.total());
         family("worker_restarts_total", "counter", "Times a worker was rebuilt.", counters.worker_restarts.value());
         let _ = writeln!(
             text,

@@ -135,7 +135,7 @@ pub async fn serve(
     if settings.reflection {
         routes = add_reflection(routes)?;
     }
-    let metrics = Arc::new(Metrics::of(listing.clone()));
+    let metrics = Arc::new(Metrics::of(listing.clone(), Arc::clone(serving.refusals())));
     let watch = settings.watch.zip(listing);
     let mut keeper = watch.and_then(|(watched, listing)| Keeper::new(Arc::clone(&serving), watched, listing));
     let (stop, stopped) = watch::channel(false);

@@ -8,6 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tonic::Status;
 
 use crate::changes::Changes;
+use crate::refusals::Refusals;
 use crate::status;
 
 /// Callers that watch the tasks at the same time.
@@ -41,6 +42,7 @@ pub(crate) struct Serving {
     exports: Arc<Semaphore>,
     evaluations: Arc<Semaphore>,
     watches: Arc<Semaphore>,
+    refusals: Arc<Refusals>,
     fits: Semaphore,
     fit_memory_bytes: usize,
 }
@@ -57,12 +59,28 @@ impl Serving {
         let evaluations = Arc::new(Semaphore::new(MAX_EVALUATIONS));
         let watches = Arc::new(Semaphore::new(MAX_WATCHES));
         let fits = Semaphore::new(1);
-        Self { engine, changes, phase, encoder_dir, exports, evaluations, watches, fits, fit_memory_bytes }
+        Self {
+            engine,
+            changes,
+            phase,
+            encoder_dir,
+            exports,
+            evaluations,
+            watches,
+            refusals: Arc::default(),
+            fits,
+            fit_memory_bytes,
+        }
     }
 
     /// The files of the served encoder.
     pub(crate) fn encoder_dir(&self) -> Option<&Path> {
         self.encoder_dir.as_deref()
+    }
+
+    /// The heads that were refused.
+    pub(crate) fn refusals(&self) -> &Arc<Refusals> {
+        &self.refusals
     }
 
     /// The one place for a fit.

@@ -38,6 +38,12 @@ impl Office {
         self.next_id
     }
 
+    fn push_many(&mut self, rows: usize, tenant: &str, length: usize) {
+        for _ in 0..rows {
+            self.push(tenant, length);
+        }
+    }
+
     fn push_equal(&mut self, tenant: &str, id: u32, length: usize) {
         let tokens = Tokens { ids: vec![id; length], ..Tokens::default() };
         let row = Row { tokens: Arc::new(tokens), task_embedding: None, adapter: None, reads: Reads::default() };
@@ -76,7 +82,7 @@ impl Office {
 #[test]
 fn a_row_beside_a_flood_is_in_the_next_batch() {
     let mut office = Office::default();
-    (0..1_000).for_each(|_| drop(office.push("flood", 10)));
+    office.push_many(1_000, "flood", 10);
     let one = office.push("small", 10);
     assert_eq!(office.until_served(one).0, 1);
 }
@@ -88,7 +94,7 @@ fn a_tenant_far_below_its_share_waits_for_a_bounded_number_of_rows_whatever_anot
     let mut waits = Vec::new();
     for round in 0..200 {
         // A batch is 100 tokens, so a share is 50 a batch: the flood brings 500, the other 5 every batch.
-        (0..50).for_each(|_| drop(office.push("flood", 10)));
+        office.push_many(50, "flood", 10);
         let small = office.push("small", 5);
         let (batches, tokens) = office.until_served(small);
         assert!(batches == 1 && tokens <= 10, "round {round}: {batches} batches, {tokens} tokens before it");
@@ -120,7 +126,7 @@ fn tokens_are_divided_by_weight_while_several_wait() {
 #[test]
 fn a_tenant_that_comes_back_is_not_paid_for_the_time_it_was_away() {
     let mut office = Office::default();
-    (0..500).for_each(|_| drop(office.push("stays", 10)));
+    office.push_many(500, "stays", 10);
     office.push("leaves", 10);
     for _ in 0..30 {
         office.take();
@@ -144,7 +150,7 @@ fn one_tenant_alone_goes_as_it_came_and_leaves_no_account() {
 #[test]
 fn a_row_that_two_tenants_want_goes_once_and_as_soon_as_either_may_have_it() {
     let mut office = Office::default();
-    (0..100).for_each(|_| drop(office.push("flood", 10)));
+    office.push_many(100, "flood", 10);
     let last = office.push("flood", 10);
     office.push_equal("small", last, 10);
     assert_eq!(office.until_served(last).0, 1);
@@ -154,7 +160,7 @@ fn a_row_that_two_tenants_want_goes_once_and_as_soon_as_either_may_have_it() {
 #[test]
 fn a_long_row_is_passed_by_few_batches_of_its_own_tenant_and_of_others() {
     let mut office = Office::default();
-    (0..8).for_each(|_| drop(office.push("long", 60)));
+    office.push_many(8, "long", 60);
     let long = office.push("long", 90);
     for _ in 0..200 {
         office.push("long", 5);
@@ -168,8 +174,8 @@ fn a_long_row_is_passed_by_few_batches_of_its_own_tenant_and_of_others() {
 #[test]
 fn rows_that_were_given_up_cost_their_tenant_nothing() {
     let mut office = Office::default();
-    (0..100).for_each(|_| drop(office.push("flood", 10)));
-    (0..100).for_each(|_| drop(office.push("patient", 10)));
+    office.push_many(100, "flood", 10);
+    office.push_many(100, "patient", 10);
     let given_up = office.replies.split_off(100);
     drop(given_up);
     assert_eq!(office.line.drop_the_dead(Instant::now()).abandoned, 100);
