@@ -60,7 +60,9 @@ fn look_into(root: &Path, below: &Path, scan: &mut Scan, depth: usize) -> io::Re
                 return Err(io::Error::other("the folders are nested too deeply"));
             }
             look_into(root, &below.join(name), scan, depth + 1)?;
-        } else if let Some(file) = place.and_then(|place| files.get_mut(place)) {
+        } else if kind.is_file()
+            && let Some(file) = place.and_then(|place| files.get_mut(place))
+        {
             let about = entry.metadata()?;
             let changed = (about.ctime(), about.ctime_nsec());
             *file = Some(FilePrint { bytes: about.len(), inode: about.ino(), changed });
