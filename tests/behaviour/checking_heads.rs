@@ -3,7 +3,7 @@
 use api::v1;
 use engine::{About, Golden, Head, HeadKind, HeadParts, Input};
 use registry::HeadFolder;
-use tests::{TestServer, head};
+use tests::{TestServer, head, write_bundle};
 use tonic::{Code, Status};
 
 use crate::asking::{ask, input};
@@ -100,6 +100,19 @@ async fn an_export_writes_goldens_that_hold_where_it_came_from_and_not_for_other
     let about = About { goldens, ..About::default() };
     let other = Head::new(other.kind(), other.hidden(), HeadParts { about, ..other.parts().clone() }).unwrap();
     assert_eq!(install_live(&server, "mood", &other).await.expect_err("refused").code(), Code::FailedPrecondition);
+}
+
+#[tokio::test]
+async fn a_bundles_head_that_misses_its_golden_is_left_out_and_the_others_serve() {
+    let data = tempfile::TempDir::new().unwrap();
+    let plain = head(HeadKind::Classification, &["no", "yes"], 1);
+    let wrong = with_golden(&plain, "one two", vec![100.0, 0.0]);
+    write_bundle(&data.path().join("bundle"), &[("extra", plain), ("wrong", wrong)]);
+    let server = TestServer::start_in_folder(data).await;
+    assert_eq!(version_that_answers(&server, "extra").await, Ok(1));
+    assert_eq!(version_that_answers(&server, "mood").await, Ok(1));
+    assert_eq!(version_that_answers(&server, "wrong").await, Err(Code::NotFound));
+    assert_eq!(server.metric("heads_refused_total").await, 1);
 }
 
 #[tokio::test]

@@ -64,7 +64,7 @@ pub(crate) async fn install(
     }
     let head = Arc::new(head);
     let install = Install { key, version, head, encoder: manifest.encoder, forced, aliases: Vec::new() };
-    try_out(serving, &install).await?;
+    try_out(serving, &install, "upload").await?;
     let placed = place(serving, install, header.make_live).await?;
     Ok(v1::InstallHeadResponse {
         task: placed.installed.key.task.to_string(),
@@ -79,7 +79,7 @@ pub(crate) async fn install(
 
 /// Holds the head against this encoder and against its own goldens. What is wrong with it is remembered for whoever
 /// looks at its task.
-async fn try_out(serving: &Serving, install: &Install) -> Result<(), Status> {
+pub(crate) async fn try_out(serving: &Serving, install: &Install, source: &str) -> Result<(), Status> {
     let tried = serving.engine().try_head(Arc::clone(&install.head)).await.map_err(status::of_engine);
     if let Err(refusal) = &tried
         && !status::may_pass(refusal)
@@ -87,7 +87,7 @@ async fn try_out(serving: &Serving, install: &Install) -> Result<(), Status> {
         let folder = HeadFolder::of_head(&install.key.task, &install.head, install.encoder);
         let digest = folder.map(|folder| Digest::of(&folder.head_toml).to_string()).unwrap_or_default();
         warn!(task = %install.key.task, reason = refusal.message(), "a head is refused");
-        let refusal = Refusal::new(refusal.message(), digest, "upload".to_owned());
+        let refusal = Refusal::new(refusal.message(), digest, source.to_owned());
         serving.refusals().note(install.key.clone(), refusal);
     }
     tried

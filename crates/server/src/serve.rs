@@ -12,8 +12,9 @@ use api::v1::classifier_service_server::ClassifierServiceServer;
 use api::v1::head_service_server::HeadServiceServer;
 use api::v1::tenant_service_server::TenantServiceServer;
 use engine::{Engine, EngineParts, WorkerState};
-use registry::{Bundle, Digest, EncoderWidths, OpenOptions, Registry, RegistryError};
+use registry::{Bundle, Digest, EncoderWidths, Install, OpenOptions, Registry, RegistryError};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tonic::service::Routes;
@@ -28,6 +29,7 @@ use crate::finding::Finder;
 use crate::heads::Heads;
 use crate::heads_folder::{Keeper, Listing, WatchedFolder};
 use crate::health::Health;
+use crate::install::try_out;
 use crate::listener;
 use crate::measured;
 use crate::metrics::Metrics;
@@ -152,10 +154,13 @@ pub async fn serve(
         ready(worker_state.clone()).await?;
         let info = engine.info().cloned();
         let info = info.ok_or_else(|| ServeError::WorkerDown("the model said nothing of itself".to_owned()))?;
+        let (runtime, trying) = (Handle::current(), Arc::clone(&serving));
         let publish = move |writer: &mut Writer| {
+            // The writer's thread waits for the engine here, as nothing else waits for it yet.
+            let trial = |install: &Install| runtime.block_on(try_out(&trying, install, "bundle"));
             measured::tell(bundle.as_ref(), &info);
             let widths = EncoderWidths { hidden: info.hidden, embedding: info.embedding };
-            publish_all(writer, bundle.as_ref(), widths)
+            publish_all(writer, bundle.as_ref(), widths, &trial)
         };
         changes.run(publish).await.map_err(|_| ServeError::WriterLost)??;
         if let Some(keeper) = &mut keeper {
