@@ -78,7 +78,7 @@ def torch_of_this_python():
     except ImportError as error:
         sys.exit(
             f"bench-gpu: {sys.executable} has no {error.name}; choose another with PYTHON=..., or pip install "
-            "torch==2.11.0 transformers==5.23.0 nvidia-cuda-crt==13.0.*"
+            "torch==2.11.0 transformers==5.23.0 nvidia-cuda-crt==13.0.* nvidia-cuda-nvrtc==13.0.*"
         )
     if not torch.__version__.startswith(TORCH):
         sys.exit(f"bench-gpu: {sys.executable} has PyTorch {torch.__version__}, and {TORCH}x is needed")

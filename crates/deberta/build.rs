@@ -63,8 +63,8 @@ fn cuda_headers(lib: &Path) -> Result<PathBuf, &'static str> {
     let Some(folder) = wheels.chain([toolkit.join("include")]).find(is_whole) else {
         let needed = NEEDED_HEADERS.join(" and ");
         println!(
-            "cargo::warning=CUDA graphs are left out: {needed} are neither beside PyTorch (pip install \
-             nvidia-cuda-runtime nvidia-cuda-crt, in PyTorch's CUDA version) or in CUDA_HOME"
+            "cargo::warning=CUDA graphs and our own kernels are left out: {needed} are not all beside PyTorch (pip install \
+             nvidia-cuda-runtime nvidia-cuda-crt nvidia-cuda-nvrtc, in PyTorch's CUDA version) or in CUDA_HOME"
         );
         return Err("the headers of CUDA were not found when this program was built");
     };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{classify, compare, embed, evaluate, fit, heads, health, load, score, tasks, tokenize, zero_shot};
+use crate::{classify, compare, embed, evaluate, fit, heads, health, load, score, server, tasks, tokenize, zero_shot};
 
 /// Where a server is looked for.
 pub(crate) const DEFAULT_ADDRESS: &str = "http://127.0.0.1:50051";
@@ -88,6 +88,9 @@ pub(crate) enum Verb {
     Fit(fit::Arguments),
     /// Ask whether the server is ready.
     Health(health::Arguments),
+    /// Look after the running server.
+    #[command(subcommand)]
+    Server(server::Verb),
     /// Measure how fast texts are answered, so many at a time.
     Load(load::Arguments),
 }

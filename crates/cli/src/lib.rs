@@ -29,6 +29,7 @@ mod evaluate;
 mod heads;
 mod fit;
 mod health;
+mod server;
 mod load;
 
 use std::io::{Read, Write};
@@ -108,6 +109,7 @@ async fn obey(verb: Verb, session: &mut Session) -> Result<Outcome, CliError> {
         Verb::Heads(verb) => heads::run(verb, session).await,
         Verb::Fit(arguments) => fit::run(arguments, session).await,
         Verb::Health(arguments) => health::run(arguments, session).await,
+        Verb::Server(verb) => server::run(verb, session).await,
         Verb::Load(arguments) => load::run(arguments, session).await,
     }
 }

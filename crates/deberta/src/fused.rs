@@ -13,6 +13,8 @@ use crate::precision::Placement;
 use crate::relative_position::PositionTables;
 use crate::shim::{Attended, GpuKernels};
 
+const FP16: &str = "#define ELEMENT \"f16\"\n";
+const BF16: &str = "#define ELEMENT \"bf16\"\n#define ELEMENT_IS_BF16\n";
 const LANES: &str = include_str!("../shim/gpu/lanes.cuh");
 const ATTENTION: &str = include_str!("../shim/gpu/attention.cuh");
 const NORM: &str = include_str!("../shim/gpu/norm.cuh");
@@ -52,11 +54,8 @@ pub(crate) enum Answered {
 impl Fused {
     /// The kernels for an encoder of `config`, where it and its GPU have what they take.
     pub(crate) fn open(config: &Config, placement: Placement) -> Option<Rc<Self>> {
-        let element = match placement.kind {
-            Kind::Half => "#define ELEMENT \"f16\"\n",
-            Kind::BFloat16 => "#define ELEMENT \"bf16\"\n#define ELEMENT_IS_BF16\n",
-            _ => return None,
-        };
+        let elements = [(Kind::Half, FP16), (Kind::BFloat16, BF16)];
+        let (_, element) = elements.into_iter().find(|(kind, _)| *kind == placement.kind)?;
         let is_served = placement.is_fused
             && config.head_size == HEAD_SIZE
             && config.hidden == config.heads * HEAD_SIZE

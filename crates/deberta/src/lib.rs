@@ -2,7 +2,8 @@
 //!
 //! A batch goes through `model`: `fit` checks the rows, `packing` lays them out, `embeddings` makes the input, `encoder`
 //! runs its `layer`s of `attention` and feed-forward, `pooler` reads the result. On a GPU in half
-//! precision attention is `fused`, and `graphs` replays what the layers of a small batch launch. Rows that carry an adapter (`adapters`) go in the same batch.
+//! precision attention is `fused`, and `graphs` replays the forward of a small `batch`. Rows that carry an adapter
+//! (`adapters`) go in the same batch.
 
 mod tokenizer;
 mod model;

@@ -1,9 +1,10 @@
 //! The layout of a batch: rows sorted by length and laid end to end, so that rows of like length lie together.
 //!
 //! Linear layers do not care where a row ends; attention sees each group of equal rows as a plain view. On processors no
-//! row is padded and there is no mask; on GPUs our own kernels take rows as they are (`tiles`), and for libtorch's rows are
-//! padded up to few lengths (`granularity`), and only that padding is masked. On processors the batch as a whole ends in a few spare rows, which nobody reads: oneDNN compiles and keeps a
-//! kernel for every count of rows it meets, so large counts are rounded up to few.
+//! row is padded and there is no mask. On GPUs our own kernels take rows as they are (`tiles`); for libtorch's rows are
+//! padded up to few lengths (`granularity`), and only that padding is masked. The batch as a whole may end in a few spare
+//! rows, which nobody reads: oneDNN compiles and keeps a kernel for every count of rows it meets, so large counts are
+//! rounded up to few.
 
 mod granularity;
 mod tiles;

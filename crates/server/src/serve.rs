@@ -10,8 +10,9 @@ use std::time::Duration;
 use api::v1::catalog_service_server::CatalogServiceServer;
 use api::v1::classifier_service_server::ClassifierServiceServer;
 use api::v1::head_service_server::HeadServiceServer;
+use api::v1::server_service_server::ServerServiceServer;
 use api::v1::tenant_service_server::TenantServiceServer;
-use engine::{Engine, EngineParts, WorkerState};
+use engine::{Engine, EngineParts, Limits, WorkerState};
 use registry::{Bundle, Digest, EncoderWidths, Install, OpenOptions, Registry, RegistryError};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -20,6 +21,7 @@ use tokio::time::{Instant, timeout};
 use tonic::service::Routes;
 use tracing::{error, info, warn};
 
+use crate::adjustable::Adjustable;
 use crate::boot::publish_all;
 use crate::catalog::Catalog;
 use crate::changes::{Changes, Writer};
@@ -30,12 +32,15 @@ use crate::heads::Heads;
 use crate::heads_folder::{Keeper, Listing, WatchedFolder};
 use crate::health::Health;
 use crate::install::try_out;
-use crate::listener;
+use crate::listener::{self, Door};
 use crate::measured;
 use crate::metrics::Metrics;
+use crate::reloading::{Reloader, Reloading};
 use crate::samples::keep_current;
+use crate::server_config::ServerConfig;
 use crate::serving::{Phase, Serving};
 use crate::tenants::Tenants;
+use crate::tls::{Tls, watch_files};
 
 /// What a server is made of.
 #[derive(Debug)]
@@ -71,6 +76,18 @@ pub struct Settings {
     pub watch: Option<WatchedFolder>,
     /// Where numbers are served over HTTP, if anywhere.
     pub metrics: Option<TcpListener>,
+    /// Certificates, where TLS is spoken.
+    pub tls: Option<Tls>,
+    /// Where all of this was read, if it can be read again.
+    pub configuration: Option<Reloading>,
+}
+
+impl Settings {
+    /// What of it may change, beside the engine's limits.
+    fn adjustable(&self, limits: Limits) -> Adjustable {
+        let Self { max_connections, drain, fit_memory_bytes, .. } = *self;
+        Adjustable { limits, max_connections, drain, fit_memory_bytes }
+    }
 }
 
 /// How a server ended.
@@ -126,8 +143,8 @@ pub async fn serve(
     let (changes, writer_thread) = Changes::start(writer).map_err(ServeError::Thread)?;
     let (phase, phases) = watch::channel(Phase::Starting);
     let encoder_dir = bundle.as_ref().map(Bundle::encoder_dir);
-    let fit_memory = settings.fit_memory_bytes;
-    let serving = Arc::new(Serving::new(Arc::clone(&engine), changes.clone(), phases, encoder_dir, fit_memory));
+    let (adjusting, adjustable) = watch::channel(settings.adjustable(engine.limits()));
+    let serving = Arc::new(Serving::new(Arc::clone(&engine), changes.clone(), phases, encoder_dir, adjustable.clone()));
     let (reporter, health_service) = tonic_health::server::health_reporter();
     let health = Health::new(reporter).await;
     let finder = Arc::new(Finder::new());
@@ -141,12 +158,25 @@ pub async fn serve(
     let watch = settings.watch.zip(listing);
     let mut keeper = watch.and_then(|(watched, listing)| Keeper::new(Arc::clone(&serving), watched, listing));
     let (stop, stopped) = watch::channel(false);
+    let tls = settings.tls.map(Arc::new);
+    if let Some(tls) = &tls {
+        metrics.certificate_ends_at(tls.ends_at());
+        listener::spawn_until(&stopped, watch_files(Arc::clone(tls), Arc::clone(&metrics)));
+    }
+    if let Some(Reloading { options, read, asked }) = settings.configuration {
+        let in_force = tokio::sync::Mutex::new(options);
+        let (engine, metrics, tls) = (Arc::clone(&engine), Arc::clone(&metrics), tls.clone());
+        let reloader = Arc::new(Reloader { read, in_force, engine, metrics, tls, adjusting });
+        listener::spawn_until(&stopped, Arc::clone(&reloader).follow(asked));
+        routes = routes.add_service(ServerServiceServer::new(ServerConfig { reloader }));
+    }
     if let Some(listener) = settings.metrics {
         let until_stop = listener::until_true(stopped.clone());
         tokio::spawn(listener::serve_metrics(listener, Arc::clone(&metrics), Arc::clone(&engine), until_stop));
     }
-    let edge = Edge::new(routes, metrics);
-    let accepting = tokio::spawn(listener::accept(listener, edge, settings.max_connections, settings.drain, stopped));
+    let edge = Edge::new(routes, Arc::clone(&metrics));
+    let door = Door { edge, tls, adjustable: adjustable.clone() };
+    let accepting = tokio::spawn(listener::accept(listener, door, stopped));
 
     let worker_state = engine.worker_state();
     let mut shutdown = pin!(shutdown);
@@ -162,7 +192,8 @@ pub async fn serve(
             let widths = EncoderWidths { hidden: info.hidden, embedding: info.embedding };
             publish_all(writer, bundle.as_ref(), widths, &trial)
         };
-        changes.run(publish).await.map_err(|_| ServeError::WriterLost)??;
+        let left_out = changes.run(publish).await.map_err(|_| ServeError::WriterLost)??;
+        metrics.left_out(left_out);
         if let Some(keeper) = &mut keeper {
             keeper.look().await;
         }
@@ -186,10 +217,11 @@ pub async fn serve(
     phase.send_replace(Phase::Draining);
     info!(rows = engine.in_flight_rows(), "draining");
     stop.send_replace(true);
-    let drain_end = Instant::now() + settings.drain;
+    let drain = adjustable.borrow().drain;
+    let drain_end = Instant::now() + drain;
     engine.begin_drain();
     // Watchers learn that the server goes, and only then their streams end.
-    let _ = timeout(settings.drain, engine.drained()).await;
+    let _ = timeout(drain, engine.drained()).await;
     health.end_watches().await;
     let cut = accepting.await.unwrap_or_default();
     if !engine.stop(drain_end.max(Instant::now() + Duration::from_millis(100))).await {

@@ -7,6 +7,7 @@ use engine::{Engine, EngineError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tonic::Status;
 
+use crate::adjustable::Adjustable;
 use crate::changes::Changes;
 use crate::refusals::Refusals;
 use crate::status;
@@ -44,7 +45,7 @@ pub(crate) struct Serving {
     watches: Arc<Semaphore>,
     refusals: Arc<Refusals>,
     fits: Semaphore,
-    fit_memory_bytes: usize,
+    adjustable: watch::Receiver<Adjustable>,
 }
 
 impl Serving {
@@ -53,24 +54,14 @@ impl Serving {
         changes: Changes,
         phase: watch::Receiver<Phase>,
         encoder_dir: Option<PathBuf>,
-        fit_memory_bytes: usize,
+        adjustable: watch::Receiver<Adjustable>,
     ) -> Self {
         let exports = Arc::new(Semaphore::new(MAX_MODEL_EXPORTS));
         let evaluations = Arc::new(Semaphore::new(MAX_EVALUATIONS));
         let watches = Arc::new(Semaphore::new(MAX_WATCHES));
         let fits = Semaphore::new(1);
-        Self {
-            engine,
-            changes,
-            phase,
-            encoder_dir,
-            exports,
-            evaluations,
-            watches,
-            refusals: Arc::default(),
-            fits,
-            fit_memory_bytes,
-        }
+        let refusals = Arc::default();
+        Self { engine, changes, phase, encoder_dir, exports, evaluations, watches, refusals, fits, adjustable }
     }
 
     /// The files of the served encoder.
@@ -90,7 +81,7 @@ impl Serving {
 
     /// Bytes that a fit may hold in memory.
     pub(crate) fn fit_memory_bytes(&self) -> usize {
-        self.fit_memory_bytes
+        self.adjustable.borrow().fit_memory_bytes
     }
 
     pub(crate) fn engine(&self) -> &Engine {

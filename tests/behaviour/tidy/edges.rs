@@ -39,6 +39,7 @@ const WIRE: &[&str] = &[
     "evaluate/report.rs",
     "transformers.rs",
     "tenants.rs",
+    "server_config.rs",
     "health.rs",
     "serve.rs",
 ];

@@ -75,7 +75,7 @@ impl Engine {
     /// As a caller's it takes no permit: a head that mends what is wrong must not wait for the rows in flight.
     async fn logits_of(&self, head: &Arc<Head>, input: &Input, priority: Priority) -> Result<Vec<f32>, EngineError> {
         self.check_up()?;
-        let cost = rows::check_inputs(std::slice::from_ref(input), head, &self.limits)?;
+        let cost = rows::check_inputs(std::slice::from_ref(input), head, &self.limits())?;
         let _permit = match priority {
             Priority::Background => Some(self.admit(cost, priority).await?),
             Priority::Caller => None,
