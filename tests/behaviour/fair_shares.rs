@@ -126,3 +126,35 @@ async fn a_small_tenants_row_is_in_the_next_batch_however_many_rows_another_has(
     assert_eq!(its_batch, 2);
     assert!(batches.len() > 150, "the flood took {} batches", batches.len());
 }
+
+/// A check gives up its place behind callers after a while, so a slow machine may need another try.
+#[tokio::test]
+async fn the_row_of_a_heads_check_shares_no_batch_with_a_callers() {
+    let gate = Gate::default();
+    let (engine, batches) = engine(&gate).await;
+    let tried = Arc::new(head(HeadKind::Classification, &["no", "yes"], 9));
+    let ask_once = |text: String| {
+        let engine = Arc::clone(&engine);
+        tokio::spawn(async move { ask(&engine, "small", [text].into_iter()).await })
+    };
+    let mut apart = false;
+    for attempt in 0..5 {
+        gate.close();
+        let first = ask_once(format!("{attempt} first"));
+        let held = gate.clone();
+        tokio::task::spawn_blocking(move || held.wait_until_held()).await.unwrap();
+        let checking = tokio::spawn({
+            let (engine, tried) = (Arc::clone(&engine), Arc::clone(&tried));
+            async move { engine.try_head(tried).await }
+        });
+        queued(&engine, 1).await;
+        let second = ask_once(format!("{attempt} second"));
+        queued(&engine, 2).await;
+        gate.open();
+        checking.await.unwrap().unwrap();
+        first.await.unwrap();
+        second.await.unwrap();
+        apart |= !batches.lock().unwrap().drain(..).any(|batch| batch.contains(&4) && batch.contains(&5));
+    }
+    assert!(apart, "the check's 5 tokens went together with a caller's 4");
+}

@@ -7,6 +7,9 @@ use tracing::{info, warn};
 
 use crate::changes::Writer;
 
+/// What is wrong with a head on the served encoder, if anything is.
+pub(crate) type Trial<'a> = &'a dyn Fn(&Install) -> Result<(), Status>;
+
 /// How many heads are there and not served, and why.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct LeftOut {
@@ -17,9 +20,6 @@ pub(crate) struct LeftOut {
     /// Heads of the bundle that could not be taken in.
     pub(crate) refused: usize,
 }
-
-/// What is wrong with a head on the served encoder, if anything is.
-pub(crate) type Trial<'a> = &'a dyn Fn(&Install) -> Result<(), Status>;
 
 /// Takes in the bundle's heads, of which those with goldens pass `trial` first, then serves everything stored that fits.
 pub(crate) fn publish_all(
@@ -52,22 +52,22 @@ fn take_in(
 ) -> Result<usize, RegistryError> {
     let encoder = SeedEncoder { digest: writer.encoder(), widths };
     let Seeds { mut installs, refused } = seeds(writer.registry(), bundle, &TenantName::default_tenant(), encoder);
-    let (n_offered, n_refused) = (installs.len(), refused.len());
+    let mut n_refused = refused.len();
     for (task, error) in refused {
         warn!(%task, %error, "a head of the bundle was left out");
     }
     installs.retain(|install| {
         let tried = if install.head.parts().about.goldens.is_empty() { Ok(()) } else { trial(install) };
         if let Err(refusal) = &tried {
+            n_refused += 1;
             warn!(task = %install.key.task, reason = refusal.message(), "a head of the bundle was left out");
         }
         tried.is_ok()
     });
-    let n_heads = installs.len();
-    let n_refused = n_refused + n_offered - n_heads;
     if installs.is_empty() {
         return Ok(n_refused);
     }
+    let n_heads = installs.len();
     match writer.store(Change::InstallMany(installs)) {
         Ok(committed) => info!(heads = n_heads, generation = committed.generation, "the bundle's heads were taken in"),
         Err(error @ RegistryError::ReadOnly { .. }) => warn!(%error, "the bundle's heads were not taken in"),

@@ -60,18 +60,8 @@ impl Serving {
         let evaluations = Arc::new(Semaphore::new(MAX_EVALUATIONS));
         let watches = Arc::new(Semaphore::new(MAX_WATCHES));
         let fits = Semaphore::new(1);
-        Self {
-            engine,
-            changes,
-            phase,
-            encoder_dir,
-            exports,
-            evaluations,
-            watches,
-            refusals: Arc::default(),
-            fits,
-            adjustable,
-        }
+        let refusals = Arc::default();
+        Self { engine, changes, phase, encoder_dir, exports, evaluations, watches, refusals, fits, adjustable }
     }
 
     /// The files of the served encoder.

@@ -1,6 +1,7 @@
 //! What a watch owes a slow reader: to be told that changes were missed, and to know everything in the end.
 
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use engine::testing::{CountingModel, WordTokenizer, small_limits};
 use engine::{Engine, EngineParts, Model};
@@ -29,12 +30,8 @@ fn serving() -> (TempDir, watch::Sender<Phase>, Arc<Serving>) {
     let (writer, _) = Writer::new(registry, Arc::clone(&engine), Digest::of(b"encoder"));
     let (changes, _) = Changes::start(writer).unwrap();
     let (phase, phases) = watch::channel(Phase::Open);
-    let adjustable = Adjustable {
-        limits: small_limits(),
-        max_connections: 1,
-        drain: std::time::Duration::ZERO,
-        fit_memory_bytes: 0,
-    };
+    let adjustable =
+        Adjustable { limits: small_limits(), max_connections: 1, drain: Duration::ZERO, fit_memory_bytes: 0 };
     let (_, adjustable) = watch::channel(adjustable);
     (folder, phase, Arc::new(Serving::new(engine, changes, phases, None, adjustable)))
 }
