@@ -40,6 +40,7 @@ mod tidy;
 mod tls;
 mod tls_from_the_command_line;
 mod tokenizing;
+mod torture;
 mod windows;
 mod zero_shot;
 mod updating;

@@ -1,7 +1,7 @@
 //! A real server on a free port, with a data directory that goes away with it.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,8 +11,8 @@ use api::v1::classifier_service_client::ClassifierServiceClient;
 use api::v1::head_service_client::HeadServiceClient;
 use engine::testing::{CountingModel, WordTokenizer, small_limits};
 use engine::{EngineParts, Head, HeadKind, Limits, Model};
-use registry::{Bundle, Digest, OpenOptions};
-use server::{Ended, Parts, Reloading, ServeError, Settings, Tls};
+use registry::Digest;
+use server::{Ended, Reloading, ServeError, Settings, Tls};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -25,6 +25,7 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::gate::{Gate, GatedModel};
 use crate::heads::{HIDDEN, head, write_bundle};
+use crate::pretended;
 
 /// Longer than anything here takes, shorter than anybody's patience.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -134,27 +135,11 @@ impl TestServer {
         let (gate, rows) = watch;
         let Surroundings { tls, configuration, max_connections, drain } = surroundings;
         let (tls, client_tls) = tls.unzip();
-        let bundle = Bundle::open(bundle).expect("the bundle is there");
-        let encoder = bundle.encoder_digest().expect("the encoder's files are there");
         let metrics = TcpListener::bind("127.0.0.1:0").await.expect("the system gives a port");
         let metrics_address = metrics.local_addr().expect("a bound listener has an address");
-        let parts = Parts {
-            engine,
-            encoder,
-            registry_dir: folder.path().join("registry"),
-            registry_options: OpenOptions { ballast_bytes: 0, ..OpenOptions::SERVER },
-            bundle: Some(bundle),
-            settings: Settings {
-                max_connections,
-                max_message_bytes: 1 << 20,
-                drain,
-                reflection: true,
-                fit_memory_bytes: 1 << 20,
-                metrics: Some(metrics),
-                tls,
-                configuration,
-            },
-        };
+        let mut parts = pretended::parts(folder.path(), bundle, engine, Some(metrics));
+        parts.settings = Settings { tls, configuration, max_connections, drain, ..parts.settings };
+        let encoder = parts.encoder;
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("the system gives a port");
         let address = listener.local_addr().expect("a bound listener has an address");
         let (shutdown, asked) = oneshot::channel::<()>();
@@ -254,6 +239,18 @@ impl TestServer {
     #[must_use]
     pub fn channel(&self) -> Channel {
         self.channel.clone()
+    }
+
+    /// A connection of the caller's own.
+    #[must_use]
+    pub fn own_channel(&self) -> Channel {
+        Endpoint::from_shared(format!("http://{}", self.address)).expect("an address is a URI").connect_lazy()
+    }
+
+    /// Where heads are kept.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.as_ref().expect("a running server has its folder").path().join("registry")
     }
 
     /// A client that asks.
