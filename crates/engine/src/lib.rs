@@ -10,6 +10,7 @@ mod head;
 mod trust;
 mod traffic;
 mod fit_record;
+mod golden;
 mod live;
 mod ask;
 mod tokens;
@@ -21,7 +22,9 @@ mod row_key;
 mod cache;
 mod limits;
 mod admission;
+mod shares;
 mod batch;
+mod turns;
 mod pace;
 mod line;
 mod batcher;
@@ -49,10 +52,11 @@ pub use counters::{Counter, Counters};
 pub use engine::{
     Answer, Answered, Candidate, EmbedAsk, Embedded, Embedding, Engine, EngineParts, ManyAnswer, ManyAsk, RewardAnswer,
     RewardAsk, RewardInput, Rewarded, Spent, TaskAnswer, TaskOutcome, Timing, Tokenized, Vectors, ZeroShotAnswer,
-    ZeroShotAnswered, ZeroShotAsk, ZeroShotInput, preferences,
+    ZeroShotAnswered, ZeroShotAsk, ZeroShotInput, preferences, trial_input,
 };
 pub use error::{EngineError, Resource, Stage};
 pub use fit_record::FitRecord;
+pub use golden::{DEFAULT_TOLERANCE, Golden, MAX_GOLDENS};
 pub use head::{About, Head, HeadError, HeadKind, HeadParts, MAX_LABEL_BYTES, MAX_LABELS};
 pub use limits::Limits;
 pub use live::{LiveTable, LiveTask, ServedHead};
@@ -62,6 +66,7 @@ pub use ood::{MIN_OOD_VECTORS, OOD_UNIT, OodError, OodStatistics};
 pub use prediction::{Confidence, Prediction, Scored, softmax};
 pub use scoring::score;
 pub use shadow::{LiveTraffic, TrafficCounts, judges_alike};
+pub use shares::{Lane, Shares};
 pub use similarity::{HeadDirections, LabelSet, MAX_COMPARED_ROWS, cosine};
 pub use spans::{Span, TokenPrediction, WordLabel};
 pub use task::{

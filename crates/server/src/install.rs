@@ -6,9 +6,11 @@ use api::v1;
 use engine::{Alias, Head, HeadParts, ModelInfo, TaskKey, Version};
 use registry::{Change, Digest, EncoderWidths, HeadFolder, Install, Installed};
 use tonic::Status;
+use tracing::warn;
 
 use crate::changes::Writer;
 use crate::heads::generation_of;
+use crate::refusals::Refusal;
 use crate::serving::Serving;
 use crate::{from_proto, status};
 
@@ -61,8 +63,8 @@ pub(crate) async fn install(
         warnings.push("the head was trained on another encoder: its answers may mean nothing here".to_owned());
     }
     let head = Arc::new(head);
-    engine.try_head(Arc::clone(&head)).await.map_err(status::of_engine)?;
     let install = Install { key, version, head, encoder: manifest.encoder, forced, aliases: Vec::new() };
+    try_out(serving, &install, "upload").await?;
     let placed = place(serving, install, header.make_live).await?;
     Ok(v1::InstallHeadResponse {
         task: placed.installed.key.task.to_string(),
@@ -73,6 +75,22 @@ pub(crate) async fn install(
         generation: placed.generation,
         warnings,
     })
+}
+
+/// Holds the head against this encoder and against its own goldens. What is wrong with it is remembered for whoever
+/// looks at its task.
+pub(crate) async fn try_out(serving: &Serving, install: &Install, source: &str) -> Result<(), Status> {
+    let tried = serving.engine().try_head(Arc::clone(&install.head)).await.map_err(status::of_engine);
+    if let Err(refusal) = &tried
+        && !status::may_pass(refusal)
+    {
+        let folder = HeadFolder::of_head(&install.key.task, &install.head, install.encoder);
+        let digest = folder.map(|folder| Digest::of(&folder.head_toml).to_string()).unwrap_or_default();
+        warn!(task = %install.key.task, reason = refusal.message(), "a head is refused");
+        let refusal = Refusal::new(refusal.message(), digest, source.to_owned());
+        serving.refusals().note(install.key.clone(), refusal);
+    }
+    tried
 }
 
 /// The digest that `head` will have as a version of `key`, once its folder is one that would be accepted.
@@ -109,6 +127,7 @@ pub(crate) async fn place(serving: &Serving, install: Install, make_live: bool) 
         .first()
         .ok_or_else(|| status::internal("the registry failed", "an install without a version"))?;
     let live = task.as_ref().and_then(|task| task.aliases.get(&Alias::live()).copied());
+    serving.refusals().clear(&installed.key);
     Ok(Placed {
         already_installed: newest.is_some_and(|newest| installed.version <= newest),
         live: live == Some(installed.version),
