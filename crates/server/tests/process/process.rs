@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -59,8 +59,8 @@ impl Process {
         let reading = std::thread::spawn(move || {
             for line in errors.lines().map_while(Result::ok) {
                 let event = serde_json::from_str(&line).unwrap_or(Value::String(line));
-                // A test that does not listen any more has seen enough.
-                if said.send(event).is_err() {
+                // Where nobody takes events any more they are dropped: a pipe that is full would hold the server.
+                if let Err(TrySendError::Disconnected(_)) = said.try_send(event) {
                     return;
                 }
             }
