@@ -21,8 +21,19 @@ const TRACED: [(&str, &str, &str); 6] = [
     ("rename", "EIO", ""),
 ];
 /// Every call that changes files, by its name in `file_calls.c`.
-const CALLS: [&str; 10] =
-    ["open", "write", "pwrite", "fsync", "fdatasync", "sync_file_range", "rename", "unlink", "mkdir", "ftruncate"];
+const CALLS: [&str; 11] = [
+    "open",
+    "write",
+    "pwrite",
+    "fsync",
+    "fdatasync",
+    "sync_file_range",
+    "syncfs",
+    "rename",
+    "unlink",
+    "mkdir",
+    "ftruncate",
+];
 const ERRORS: [(&str, i32); 2] = [("EIO", 5), ("ENOSPC", 28)];
 /// An ordinary run tries one in so many of the calls.
 const STRIDE: usize = 11;
