@@ -21,8 +21,8 @@ for name in .libtorch .libtorch.choice; do
     if [ -e "$root/$name" ]; then ln -s "$root/$name" "$tree/$name"; fi
 done
 cd "$tree"
-export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$root/target}"
-cargo test "$@" --no-run
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$root/target/reproduce}"
+cargo test --no-run "$@"
 if cargo test "$@"; then
     echo "the test passes before \"$subject\": it does not show what was mended" >&2
     exit 1

@@ -24,7 +24,7 @@ ROWS = (
     ("junk in the data directory", "durability", ("opens_complete_after",)),
     ("1,000 flipped bits", "durability", ("a_flipped_bit",)),
     ("every file cut at every 4 KiB", "durability", ("a_file_cut_at_any_block",)),
-    ("store lost, journal lost, both lost", "durability", ("a_lost_journal", "a_damaged", "a_torn_tail", "journal_lost")),
+    ("store lost, journal lost, both lost", "durability", ("a_lost_journal", "a_damaged", "a_torn", "journal_lost")),
     ("a second process, a stale lock", "durability", ("a_second_", "a_killed_holder")),
     ("directory missing, unwritable, full", "durability", ("directory_", "opened_for_reading", "on_a_")),
     ("10,000 replacements over 500 heads", "durability", ("thousands_of_replacements",)),

@@ -87,7 +87,7 @@ fn fail_every_call() -> Result<(), Failed> {
     conclude(&tally, &format!("{} kinds of call, {tried} runs", CALLS.len()), 20)
 }
 
-/// The store's own threads find out at one moment or another that the disk is gone, and must tell whoever waits for them.
+/// The store's own threads find out at some moment that the disk is gone, and must tell whoever waits for them.
 fn writes_that_fail_for_good() -> Result<(), Failed> {
     let file_calls = FileCalls::build()?;
     let scenario = Scenario::later_start();

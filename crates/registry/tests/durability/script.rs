@@ -1,4 +1,4 @@
-//! The victim: changes against a data directory, one `ACK generation fingerprint` line after each that was acknowledged.
+//! The victim: changes against a data directory, one line `ACK generation fingerprint` after each acknowledged one.
 
 use std::io::{Read, Write};
 use std::path::Path;
