@@ -6,7 +6,7 @@ export HEADWATER_ADDR
 # Labelled rows, one file a task; where the folder is absent random texts are asked.
 ROWS ?= ../shared/data/validation
 
-.PHONY: help setup prerequisites libtorch build run test lint bench bench-gpu accuracy parity
+.PHONY: help setup prerequisites libtorch build run test lint torture bench bench-gpu accuracy parity
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -17,6 +17,9 @@ run: build ## serve the starter bundle on localhost: set up, build, tour, until 
 
 test: setup ## every test of the workspace
 	@python3 deploy/test.py
+
+torture: setup ## all that may happen to heads: kills, failing disks, power cuts, races; a table within 20 minutes (ARGS="power")
+	@python3 deploy/torture.py $(ARGS)
 
 lint: setup ## format, clippy, documentation, contract and dependency rules
 	@sh deploy/lint.sh

@@ -17,7 +17,7 @@ fn crates_without_a_place_in_the_architecture(tree: &Tree) -> Vec<String> {
 
 fn paths_that_do_not_exist(tree: &Tree) -> Vec<String> {
     let mut complaints = Vec::new();
-    for page in [ARCHITECTURE, "README.md", "CONTRIBUTING.md"] {
+    for page in [ARCHITECTURE, "README.md", "CONTRIBUTING.md", "RELIABILITY.md"] {
         let text = tree.files.get(page).map_or("", String::as_str);
         for path in quoted(text).filter(|quote| is_path(quote)) {
             let ends_so = |file: &String| file.ends_with(&format!("/{path}"));

@@ -1,5 +1,5 @@
-//! Servers are killed at random moments under clients that change and ask: all that any client was ever told, before and
-//! after, fits one order of events.
+//! Servers are killed at random moments under clients that change and ask: all that any client was ever told, before
+//! and after, fits one order of events.
 
 use std::path::Path;
 use std::sync::Arc;

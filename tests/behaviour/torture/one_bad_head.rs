@@ -1,4 +1,4 @@
-//! A server with a thousand heads over many tenants starts although one is damaged, serves the others and shows that one.
+//! A server with a thousand heads over many tenants starts although one is damaged, serves the others, shows that one.
 
 use std::fs;
 use std::sync::Arc;

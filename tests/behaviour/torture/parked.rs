@@ -1,5 +1,5 @@
-//! A head is deleted, or another goes live, while a call that has found it waits for the encoder: the call ends with the
-//! head it found.
+//! A head is deleted, or another goes live, while a call that has found it waits for the encoder: the call ends with
+//! the head it found.
 
 use api::v1;
 use api::v1::set_alias_request::Change;

@@ -52,7 +52,7 @@ impl Used {
         Self { scratch, heads, fingerprint }
     }
 
-    /// Every file, in the folder of its own.
+    /// Every file that holds something, by its folder.
     fn files(&self) -> BTreeMap<PathBuf, Vec<PathBuf>> {
         let mut files: BTreeMap<_, Vec<_>> = BTreeMap::new();
         let mut folders = vec![self.scratch.path().to_owned()];
@@ -61,7 +61,7 @@ impl Used {
                 let path = entry.unwrap().path();
                 if path.is_dir() {
                     folders.push(path);
-                } else {
+                } else if fs::metadata(&path).unwrap().len() > 0 {
                     let file = path.strip_prefix(self.scratch.path()).unwrap().to_owned();
                     files.entry(file.parent().unwrap().to_owned()).or_default().push(file);
                 }
@@ -125,9 +125,6 @@ fn flipped_bits() -> Result<(), Failed> {
         let files = folders.values().nth(random.below(folders.len())).unwrap();
         let file = &files[random.below(files.len())];
         let length = fs::metadata(used.scratch.path().join(file))?.len() as usize;
-        if length == 0 {
-            continue;
-        }
         let (at, bit) = (random.below(length), random.below(8));
         let flip = |path: &Path| {
             let mut bytes = fs::read(path).unwrap();

@@ -53,6 +53,18 @@ struct Folder {
     changes: Vec<Vec<(String, Option<usize>)>>,
 }
 
+impl Node {
+    fn sync(&mut self) {
+        match self {
+            Self::File { synced, written } => synced.clone_from(written),
+            Self::Folder(folder) => {
+                folder.synced.clone_from(&folder.entries);
+                folder.changes.clear();
+            }
+        }
+    }
+}
+
 impl Disk {
     /// A disk that holds for sure what lies in `root` now.
     pub(crate) fn of_folder(root: &Path) -> Self {
@@ -100,13 +112,8 @@ impl Disk {
                 written[*at..at + bytes.len()].copy_from_slice(bytes);
             }
             Call::Truncate { inode, length } => self.written(*inode).resize(*length, 0),
-            Call::Sync { inode } => match &mut self.nodes[self.by_inode[inode]] {
-                Node::File { synced, written } => synced.clone_from(written),
-                Node::Folder(folder) => {
-                    folder.synced.clone_from(&folder.entries);
-                    folder.changes.clear();
-                }
-            },
+            Call::Sync { inode } => self.nodes[self.by_inode[inode]].sync(),
+            Call::SyncAll => self.nodes.iter_mut().for_each(Node::sync),
             Call::Rename { from, to } => {
                 let (folder, old) = self.place(from);
                 let (target, new) = self.place(to);

@@ -21,8 +21,19 @@ const TRACED: [(&str, &str, &str); 6] = [
     ("rename", "EIO", ""),
 ];
 /// Every call that changes files, by its name in `file_calls.c`.
-const CALLS: [&str; 10] =
-    ["open", "write", "pwrite", "fsync", "fdatasync", "sync_file_range", "rename", "unlink", "mkdir", "ftruncate"];
+const CALLS: [&str; 11] = [
+    "open",
+    "write",
+    "pwrite",
+    "fsync",
+    "fdatasync",
+    "sync_file_range",
+    "syncfs",
+    "rename",
+    "unlink",
+    "mkdir",
+    "ftruncate",
+];
 const ERRORS: [(&str, i32); 2] = [("EIO", 5), ("ENOSPC", 28)];
 /// An ordinary run tries one in so many of the calls.
 const STRIDE: usize = 11;
@@ -76,7 +87,7 @@ fn fail_every_call() -> Result<(), Failed> {
     conclude(&tally, &format!("{} kinds of call, {tried} runs", CALLS.len()), 20)
 }
 
-/// The store's own threads find out at one moment or another that the disk is gone, and must tell whoever waits for them.
+/// The store's own threads find out at some moment that the disk is gone, and must tell whoever waits for them.
 fn writes_that_fail_for_good() -> Result<(), Failed> {
     let file_calls = FileCalls::build()?;
     let scenario = Scenario::later_start();

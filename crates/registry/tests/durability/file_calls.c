@@ -11,7 +11,7 @@
  *
  * A record is a line of words, then the bytes of a write:
  *     create INODE PATH | mkdir INODE PATH | write INODE OFFSET LENGTH | truncate INODE LENGTH | sync INODE
- *     rename PATH PATH | unlink PATH | say LENGTH */
+ *     syncfs | rename PATH PATH | unlink PATH | say LENGTH */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -244,6 +244,19 @@ FTRUNCATE(ftruncate64, off64_t)
     }
 SYNC(fsync)
 SYNC(fdatasync)
+
+/* Everything on the file system; of that we know our files alone. */
+int syncfs(int descriptor) {
+    char path[PATH_MAX];
+    if (!path_of(descriptor, path)) return REAL(syncfs)(descriptor);
+    if (sync_ms) usleep((useconds_t)sync_ms * 1000);
+    if (fails("syncfs")) return -1;
+    begin();
+    int done = REAL(syncfs)(descriptor);
+    if (done == 0) record("syncfs\n");
+    end();
+    return done;
+}
 
 /* Promises nothing about the disk, so nothing is recorded. */
 int sync_file_range(int descriptor, off64_t at, off64_t size, unsigned flags) {

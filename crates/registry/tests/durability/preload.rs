@@ -1,5 +1,5 @@
-//! A small shared object that is loaded before libc and sees every call that changes files in the data directory, whichever
-//! thread makes it: it kills, fails, records, or slows them. Needs no ptrace; does not see calls made without libc.
+//! A small shared object that is loaded before libc and sees every call that changes files in the data directory, by
+//! whichever thread: it kills, fails, records, or slows them. Needs no ptrace; does not see calls made without libc.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -23,6 +23,8 @@ pub(crate) enum Call {
     Sync {
         inode: u64,
     },
+    /// Of the whole file system.
+    SyncAll,
     Rename {
         from: String,
         to: String,
@@ -60,6 +62,7 @@ fn next(rest: &mut &[u8]) -> Option<Call> {
         }
         ["truncate", inode, length] => Call::Truncate { inode: number(inode), length: length.parse().unwrap() },
         ["sync", inode] => Call::Sync { inode: number(inode) },
+        ["syncfs"] => Call::SyncAll,
         ["rename", from, to] => Call::Rename { from: (*from).to_owned(), to: (*to).to_owned() },
         ["unlink", path] => Call::Unlink { path: (*path).to_owned() },
         ["say", length] => Call::Say(String::from_utf8_lossy(&take(length)).into_owned()),

@@ -1,4 +1,4 @@
-//! The victim: changes against a data directory, one `ACK generation fingerprint` line after each that was acknowledged.
+//! The victim: changes against a data directory, one line `ACK generation fingerprint` after each acknowledged one.
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -43,9 +43,11 @@ pub(crate) fn run(words: &[&str]) {
     }
 }
 
-/// The changes of the fixed script: install five, alias, alias back, describe, roll back, a traffic rule, delete.
+/// The changes of the fixed script: install five, a bundle in one change, alias, alias back, describe, roll back, a
+/// traffic rule, delete.
 pub(crate) fn changes() -> Vec<Change> {
     let mut changes: Vec<Change> = (0..5).map(|number| install(&format!("group/task{}", number % 3), number)).collect();
+    changes.push(bundle(8));
     changes.push(set_alias("group/task0", 1));
     changes.push(set_alias("group/task0", 2));
     changes.push(describe("group/task0", 2, "a new description"));
@@ -55,6 +57,11 @@ pub(crate) fn changes() -> Vec<Change> {
     changes.push(Change::SetTraffic { key: key("group/task1"), traffic, expected_generation: None });
     changes.push(Change::DeleteVersion { key: key("group/task1"), version: version(1), with_aliases: true });
     changes
+}
+
+/// As many heads at once as make the registry sync their objects together.
+fn bundle(heads: u64) -> Change {
+    Change::InstallMany((0..heads).map(|number| one_head(key(&format!("bundle/task{number}")), 100 + number)).collect())
 }
 
 pub(crate) fn install(task: &str, seed: u64) -> Change {

@@ -44,8 +44,8 @@ fn replacements() -> Result<(), Failed> {
     Ok(())
 }
 
-/// The victim: replaces heads of many tasks, and says how much memory it had after a fifth and at the end, and how large
-/// the directory was then.
+/// The victim: replaces heads of many tasks, and says how much memory it had after a fifth and at the end, and how
+/// large the directory was then.
 pub(crate) fn run(dir: &Path, rounds: usize, tasks: usize) -> Result<(), RegistryError> {
     let mut registry = Registry::open(dir, &OPTIONS)?;
     let name = |task: usize| format!("group/task{task}");
