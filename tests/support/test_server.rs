@@ -9,10 +9,11 @@ use std::time::Duration;
 use api::v1::catalog_service_client::CatalogServiceClient;
 use api::v1::classifier_service_client::ClassifierServiceClient;
 use api::v1::head_service_client::HeadServiceClient;
+use api::v1::tenant_service_client::TenantServiceClient;
 use engine::testing::{CountingModel, WordTokenizer, small_limits};
-use engine::{EngineParts, Head, HeadKind, Limits, Model};
-use registry::{Bundle, Digest, OpenOptions};
-use server::{Ended, Parts, ServeError, Settings};
+use engine::{EngineParts, Head, HeadKind, Limits, Model, TenantName};
+use registry::{Bundle, Change, Digest, NewToken, OpenOptions, Registry, Scopes};
+use server::{Access, Ended, Identities, Parts, ServeError, Settings};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -40,6 +41,7 @@ pub struct TestServer {
     pub encoder: Digest,
     metrics_address: SocketAddr,
     rows: Arc<AtomicUsize>,
+    access: Access,
     folder: Option<TempDir>,
     shutdown: Option<oneshot::Sender<()>>,
     serving: JoinHandle<Result<Ended, ServeError>>,
@@ -65,6 +67,18 @@ impl TestServer {
         server
     }
 
+    /// The same for callers with credentials, and a token of the tenant `default` that is good for everything. The heads
+    /// of `default` are everybody's.
+    pub async fn start_with_credentials() -> (Self, String) {
+        let folder = TempDir::new().expect("the system gives a folder");
+        let token = first_token(&folder.path().join("registry"));
+        let catalogue = Some(TenantName::default_tenant());
+        let access = Access::Credentials { catalogue, identities: Identities::default() };
+        let server = Self::start_for(access, folder, (small_limits(), 1), Gate::default()).await;
+        server.until(ServingStatus::Serving).await;
+        (server, token)
+    }
+
     /// A server whose model is held at `gate` from its first row on, and so not yet serving.
     pub async fn start_held(gate: Gate) -> Self {
         let folder = TempDir::new().expect("the system gives a folder");
@@ -73,12 +87,16 @@ impl TestServer {
 
     /// A server on the bundle in `bundle`, a folder inside `folder`, with this engine; once it says SERVING.
     pub async fn start_on(folder: TempDir, bundle: &Path, engine: EngineParts) -> Self {
-        let server = Self::serve(folder, bundle, engine, (Gate::default(), Arc::default())).await;
+        let server = Self::serve((folder, Access::Open), bundle, engine, (Gate::default(), Arc::default())).await;
         server.until(ServingStatus::Serving).await;
         server
     }
 
     async fn start_in(folder: TempDir, sizes: (Limits, usize), gate: Gate) -> Self {
+        Self::start_for(Access::Open, folder, sizes, gate).await
+    }
+
+    async fn start_for(access: Access, folder: TempDir, sizes: (Limits, usize), gate: Gate) -> Self {
         let (limits, replicas) = sizes;
         let bundle = folder.path().join("bundle");
         let encoder = write_bundle(&bundle, &one_of_each());
@@ -93,11 +111,15 @@ impl TestServer {
             tokenizer: Arc::new(WordTokenizer { max_tokens: 64 }),
             limits,
         };
-        Self::serve(folder, &bundle, engine, (gate, rows)).await
+        Self::serve((folder, access), &bundle, engine, (gate, rows)).await
     }
 
-    async fn serve(folder: TempDir, bundle: &Path, engine: EngineParts, watch: (Gate, Arc<AtomicUsize>)) -> Self {
-        let (gate, rows) = watch;
+    async fn serve(
+        (folder, access): (TempDir, Access),
+        bundle: &Path,
+        engine: EngineParts,
+        (gate, rows): (Gate, Arc<AtomicUsize>),
+    ) -> Self {
         let bundle = Bundle::open(bundle).expect("the bundle is there");
         let encoder = bundle.encoder_digest().expect("the encoder's files are there");
         let metrics = TcpListener::bind("127.0.0.1:0").await.expect("the system gives a port");
@@ -112,6 +134,7 @@ impl TestServer {
                 max_connections: 64,
                 max_message_bytes: 1 << 20,
                 drain: Duration::from_secs(10),
+                access: access.clone(),
                 reflection: true,
                 fit_memory_bytes: 1 << 20,
                 metrics: Some(metrics),
@@ -128,6 +151,7 @@ impl TestServer {
             encoder,
             metrics_address,
             rows,
+            access,
             folder: Some(folder),
             shutdown: Some(shutdown),
             serving,
@@ -137,9 +161,10 @@ impl TestServer {
 
     /// Stops this server and starts another on the same data directory.
     pub async fn restart(mut self) -> Self {
+        let access = self.access.clone();
         let folder = self.folder.take().expect("a running server has its folder");
         assert_eq!(self.stop().await.expect("the server stops without an error"), Ended::Drained);
-        let server = Self::start_in(folder, (small_limits(), 1), Gate::default()).await;
+        let server = Self::start_for(access, folder, (small_limits(), 1), Gate::default()).await;
         server.until(ServingStatus::Serving).await;
         server
     }
@@ -218,6 +243,12 @@ impl TestServer {
         self.channel.clone()
     }
 
+    /// A client that keeps tenants.
+    #[must_use]
+    pub fn tenants(&self) -> TenantServiceClient<Channel> {
+        TenantServiceClient::new(self.channel())
+    }
+
     /// A client that asks.
     #[must_use]
     pub fn classifier(&self) -> ClassifierServiceClient<Channel> {
@@ -235,6 +266,18 @@ impl TestServer {
     pub fn heads(&self) -> HeadServiceClient<Channel> {
         HeadServiceClient::new(self.channel())
     }
+}
+
+/// A token that is good for everything, made before the server starts.
+fn first_token(registry: &Path) -> String {
+    let options = OpenOptions { ballast_bytes: 0, ..OpenOptions::SERVER };
+    let mut registry = Registry::open(registry, &options).expect("a new folder opens");
+    let (id, text, digest) = server::credentials::mint().expect("the system gives random bytes");
+    let (tenant, scopes) = (TenantName::default_tenant(), Scopes::all());
+    let token = NewToken { id, tenant, scopes, digest, description: String::new(), expires_unix_seconds: None };
+    registry.commit(Change::CreateToken(token)).expect("a first token is made");
+    registry.close().expect("the registry closes");
+    text
 }
 
 fn one_of_each() -> Vec<(&'static str, Head)> {

@@ -207,6 +207,18 @@ impl HeadObjects {
     }
 }
 
+impl Installed {
+    /// Bytes of its numbers, each in fp32.
+    #[must_use]
+    pub fn weight_bytes(&self) -> u64 {
+        let parts = self.head.parts();
+        let embedding = parts.task_embedding.as_ref().map_or(0, |numbers| numbers.len());
+        let adapter = parts.adapter.as_ref().map_or(0, |adapter| adapter.numbers());
+        let numbers = parts.weight.len() + parts.bias.len() + embedding + adapter;
+        (numbers * size_of::<f32>()) as u64
+    }
+}
+
 impl StoredTask {
     /// The version that `selector` means.
     #[must_use]

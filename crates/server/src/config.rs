@@ -9,7 +9,7 @@ use clap::Args;
 use deberta::{Device, FastTokenizer, Kernels, LoadOptions, Precision, Source};
 use engine::{EngineParts, Limits, Model, ModelError, Tokenizer};
 use registry::{Bundle, Digest, OpenOptions};
-use server::{Parts, Settings};
+use server::{Access, Identities, Parts, Settings};
 
 /// Folder of the data directory that holds the registry.
 pub(crate) const REGISTRY_FOLDER: &str = "registry";
@@ -30,6 +30,15 @@ pub(crate) struct Serve {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, env = "HEADWATER_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:50051")]
     pub(crate) listen: SocketAddr,
+    /// Whether callers need credentials, on or off [default: off on a loopback address; elsewhere it must be said]
+    #[arg(long, env = "HEADWATER_AUTH", value_name = "SWITCH")]
+    auth: Option<Switch>,
+    /// Tenant whose heads all others may read; empty for none. Heads of the bundle are `default`'s
+    #[arg(long, env = "HEADWATER_CATALOGUE_TENANT", value_name = "NAME", default_value = "default")]
+    catalogue_tenant: String,
+    /// File that says which tenant a client certificate stands for: lines of tenant, scopes and identity [default: none]
+    #[arg(long, env = "HEADWATER_IDENTITIES", value_name = "FILE")]
+    identities: Option<PathBuf>,
     /// Address for metrics over HTTP [default: none]
     #[arg(long, env = "HEADWATER_METRICS", value_name = "ADDR")]
     pub(crate) metrics: Option<SocketAddr>,
@@ -113,10 +122,44 @@ pub(crate) struct Serve {
     pub(crate) check: bool,
 }
 
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Switch {
+    On,
+    Off,
+}
+
 impl Serve {
+    /// Who may call. An address that others can reach asks for a decision.
+    pub(crate) fn access(&self) -> Result<Access, Failure> {
+        match self.auth {
+            Some(Switch::Off) => Ok(Access::Open),
+            None if self.listen.ip().is_loopback() => Ok(Access::Open),
+            None => Err(format!(
+                "{} is not a loopback address: say --auth on (`headwater-server token` makes the first token), or --auth \
+                 off where something else keeps strangers away",
+                self.listen
+            )
+            .into()),
+            Some(Switch::On) => {
+                let catalogue = Some(&self.catalogue_tenant).filter(|name| !name.is_empty());
+                let identities = match &self.identities {
+                    Some(path) => {
+                        let told = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+                        let text = std::fs::read_to_string(path).map_err(|error| told(&error))?;
+                        Identities::parse(&text).map_err(|error| told(&error))?
+                    }
+                    None => Identities::default(),
+                };
+                Ok(Access::Credentials { catalogue: catalogue.map(|name| name.parse()).transpose()?, identities })
+            }
+        }
+    }
+
     /// Opens what can be opened before a port is taken: the bundle, its digest, its tokenizer. The encoder itself is
     /// loaded by the worker.
     pub(crate) fn into_parts(self, metrics: Option<tokio::net::TcpListener>) -> Result<Parts, Failure> {
+        let access = self.access()?;
         let bundle_dir = self.bundle.unwrap_or_else(|| self.data.join(BUNDLE_FOLDER));
         let bundle = Bundle::open(&bundle_dir)?;
         let encoder_dir = bundle.encoder_dir();
@@ -167,6 +210,7 @@ impl Serve {
                 max_connections: self.max_connections,
                 max_message_bytes: self.max_message_bytes,
                 drain: Duration::from_secs(self.drain_seconds),
+                access,
                 reflection: !self.no_reflection,
                 fit_memory_bytes: self.fit_memory_bytes,
                 metrics,
@@ -201,6 +245,40 @@ impl DigestOf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What `serve` makes of these options.
+    fn access(options: &[&str]) -> Result<Access, String> {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            serve: Serve,
+        }
+        let line = ["serve", "--data", "x"].iter().chain(options);
+        <Line as clap::Parser>::parse_from(line).serve.access().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_address_that_others_reach_needs_a_decision() {
+        for listen in ["127.0.0.1:0", "[::1]:0"] {
+            assert_eq!(access(&["--listen", listen]), Ok(Access::Open), "{listen}");
+        }
+        for listen in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
+            assert!(access(&["--listen", listen]).unwrap_err().contains("--auth off"), "{listen}");
+            assert_eq!(access(&["--listen", listen, "--auth", "off"]), Ok(Access::Open), "{listen}");
+        }
+    }
+
+    #[test]
+    fn with_credentials_the_bundles_heads_are_everybodys_unless_told_otherwise() {
+        let catalogue = |options: &[&str]| match access(options) {
+            Ok(Access::Credentials { catalogue, .. }) => catalogue.map(|name| name.to_string()),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(catalogue(&["--auth", "on"]).as_deref(), Some("default"));
+        assert_eq!(catalogue(&["--auth", "on", "--catalogue-tenant", ""]), None);
+        assert!(access(&["--auth", "on", "--catalogue-tenant", "../x"]).is_err());
+        assert!(access(&["--auth", "on", "--identities", "/nonexistent"]).unwrap_err().contains("/nonexistent"));
+    }
 
     #[test]
     fn a_batch_suits_the_device_unless_somebody_says_otherwise() {

@@ -3,6 +3,13 @@
 //! [`serve`] takes everything it needs as arguments: the parts, a listener, and a future that ends when it should stop.
 
 mod edge;
+mod auth;
+mod peer;
+mod identities;
+pub mod credentials;
+mod permissions;
+mod caller;
+mod view;
 mod deadline;
 mod expiring_body;
 mod listener;
@@ -41,5 +48,7 @@ mod serve;
 pub mod comparison;
 pub mod far_text;
 
+pub use auth::Access;
+pub use identities::{Identities, IdentitiesError};
 pub use measured::device_kind;
 pub use serve::{Ended, Parts, ServeError, Settings, serve};

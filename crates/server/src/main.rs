@@ -1,4 +1,4 @@
-//! `headwater-server`: serve, import, import-head, synth, bench, accuracy, ood, and the registry's tools.
+//! `headwater-server`: serve, token, import, import-head, synth, bench, accuracy, ood, and the registry's tools.
 
 mod config;
 mod run;
@@ -6,6 +6,7 @@ mod import;
 mod import_head;
 mod synth;
 mod registry_tool;
+mod first_token;
 mod bench;
 mod accuracy;
 mod ood;
@@ -31,6 +32,7 @@ enum Command {
     ImportHead(import_head::ImportHead),
     Synth(synth::Synth),
     Registry(registry_tool::RegistryTool),
+    Token(first_token::FirstToken),
     Bench(bench::Bench),
     Accuracy(accuracy::MeasureAccuracy),
     Ood(ood::MeasureOod),
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         Command::ImportHead(options) => options.run(),
         Command::Synth(options) => options.run(),
         Command::Registry(options) => options.run(),
+        Command::Token(options) => options.run(),
         Command::Bench(options) => options.run(),
         Command::Accuracy(options) => options.run(),
         Command::Ood(options) => options.run(),

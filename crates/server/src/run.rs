@@ -16,6 +16,7 @@ const CORES_AN_ASYNC_THREAD: usize = 4;
 const MOST_ASYNC_THREADS: usize = 4;
 
 pub(crate) fn run(options: Serve) -> Result<(), Box<dyn Error + Send + Sync>> {
+    options.access()?;
     if options.check {
         telemetry::say(&format!("{options:#?}"));
         return Ok(());

@@ -11,17 +11,19 @@ use api::v1::classifier_service_server::ClassifierServiceServer;
 use api::v1::head_service_server::HeadServiceServer;
 use api::v1::tenant_service_server::TenantServiceServer;
 use engine::{Engine, EngineParts, WorkerState};
-use registry::{Bundle, Digest, EncoderWidths, OpenOptions, Registry, RegistryError};
+use registry::{Author, Bundle, Digest, EncoderWidths, OpenOptions, Registry, RegistryError};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tonic::service::Routes;
 use tracing::{error, info, warn};
 
+use crate::auth::{Access, Auth};
 use crate::boot::publish_all;
 use crate::catalog::Catalog;
 use crate::changes::{Changes, Writer};
 use crate::classifier::Classifier;
+use crate::credentials::Credentials;
 use crate::edge::Edge;
 use crate::finding::Finder;
 use crate::heads::Heads;
@@ -59,6 +61,8 @@ pub struct Settings {
     pub max_message_bytes: usize,
     /// How long calls in flight may take to end once the server stops.
     pub drain: Duration,
+    /// Who may call.
+    pub access: Access,
     /// Whether clients may ask for the contract.
     pub reflection: bool,
     /// Bytes that a fit may hold in memory.
@@ -116,7 +120,8 @@ pub async fn serve(
     let opening = tokio::task::spawn_blocking(move || Registry::open(&registry_dir, &registry_options));
     let registry = opening.await.map_err(|_| ServeError::WriterLost)??;
     let engine = Arc::new(Engine::start(engine).map_err(ServeError::Thread)?);
-    let (writer, disk_failed) = Writer::new(registry, Arc::clone(&engine), encoder);
+    let credentials = Arc::new(Credentials::default());
+    let (writer, disk_failed) = Writer::new(registry, Arc::clone(&engine), encoder, Arc::clone(&credentials));
     let (changes, writer_thread) = Changes::start(writer).map_err(ServeError::Thread)?;
     let (phase, phases) = watch::channel(Phase::Starting);
     let encoder_dir = bundle.as_ref().map(Bundle::encoder_dir);
@@ -135,7 +140,7 @@ pub async fn serve(
         let until_stop = listener::until_true(stopped.clone());
         tokio::spawn(listener::serve_metrics(listener, Arc::clone(&metrics), Arc::clone(&engine), until_stop));
     }
-    let edge = Edge::new(routes, metrics);
+    let edge = Edge::new(routes, Auth::new(settings.access, credentials), metrics);
     let accepting = tokio::spawn(listener::accept(listener, edge, settings.max_connections, settings.drain, stopped));
 
     let worker_state = engine.worker_state();
@@ -149,7 +154,7 @@ pub async fn serve(
             let widths = EncoderWidths { hidden: info.hidden, embedding: info.embedding };
             publish_all(writer, bundle.as_ref(), widths)
         };
-        changes.run(publish).await.map_err(|_| ServeError::WriterLost)??;
+        changes.run(&Author::server("start"), publish).await.map_err(|_| ServeError::WriterLost)??;
         phase.send_replace(Phase::Open);
         tokio::select! {
             end = follow(worker_state, &health) => end,
@@ -224,10 +229,11 @@ fn routes(serving: &Arc<Serving>, finder: &Arc<Finder>, max_message_bytes: usize
     let classifier = Classifier { serving: Arc::clone(serving) };
     let catalog = Catalog { serving: Arc::clone(serving), finder: Arc::clone(finder) };
     let heads = Heads { serving: Arc::clone(serving) };
+    let tenants = Tenants { serving: Arc::clone(serving) };
     Routes::new(ClassifierServiceServer::new(classifier).max_decoding_message_size(max_message_bytes))
         .add_service(CatalogServiceServer::new(catalog).max_decoding_message_size(max_message_bytes))
         .add_service(HeadServiceServer::new(heads).max_decoding_message_size(max_message_bytes))
-        .add_service(TenantServiceServer::new(Tenants).max_decoding_message_size(max_message_bytes))
+        .add_service(TenantServiceServer::new(tenants).max_decoding_message_size(max_message_bytes))
 }
 
 fn add_reflection(routes: Routes) -> Result<Routes, ServeError> {

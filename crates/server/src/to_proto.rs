@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::confidence::confidence;
 use crate::from_proto::Wanted;
+use crate::view::View;
 
 /// An answer, whether it was asked of one task or of many.
 pub(crate) struct AnsweredRef<'a> {
@@ -94,7 +95,7 @@ pub(crate) fn served_by(served: &ServedHead, used: Mode) -> v1::ServedBy {
 }
 
 /// A task as `served` answers it.
-pub(crate) fn task(live: &LiveTask, served: &ServedHead) -> v1::Task {
+pub(crate) fn task(live: &LiveTask, served: &ServedHead, view: &View<'_>) -> v1::Task {
     let parts = served.head.parts();
     let about = &parts.about;
     v1::Task {
@@ -129,6 +130,7 @@ pub(crate) fn task(live: &LiveTask, served: &ServedHead) -> v1::Task {
         value_minimum: parts.trust.value_minimum,
         value_maximum: parts.trust.value_maximum,
         abstain_below: parts.trust.abstain_below,
+        shared: view.is_shared(&live.key),
         ood_unit: parts.trust.ood.as_ref().map(|_| OOD_UNIT.to_owned()).unwrap_or_default(),
     }
 }
