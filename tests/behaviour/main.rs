@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
 mod asking;
+mod auditing;
 mod caching;
 mod choosing;
 mod classifying;
@@ -35,6 +36,7 @@ mod rewards;
 mod streaming;
 mod task_pages;
 mod tenants;
+mod tenants_from_the_command_line;
 mod tenants_apart;
 mod tidy;
 mod tokenizing;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use api::v1::audit_service_client::AuditServiceClient;
 use api::v1::catalog_service_client::CatalogServiceClient;
 use api::v1::classifier_service_client::ClassifierServiceClient;
 use api::v1::head_service_client::HeadServiceClient;
@@ -247,6 +248,12 @@ impl TestServer {
     #[must_use]
     pub fn tenants(&self) -> TenantServiceClient<Channel> {
         TenantServiceClient::new(self.channel())
+    }
+
+    /// A client that reads the audit log.
+    #[must_use]
+    pub fn audit(&self) -> AuditServiceClient<Channel> {
+        AuditServiceClient::new(self.channel())
     }
 
     /// A client that asks.

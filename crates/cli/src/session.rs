@@ -5,9 +5,11 @@ use std::io::{self, BufReader, Read};
 use std::path::Path;
 use std::time::Duration;
 
+use api::v1::audit_service_client::AuditServiceClient;
 use api::v1::catalog_service_client::CatalogServiceClient;
 use api::v1::classifier_service_client::ClassifierServiceClient;
 use api::v1::head_service_client::HeadServiceClient;
+use api::v1::tenant_service_client::TenantServiceClient;
 use tonic::{Request, Status};
 
 use crate::config::SessionArguments;
@@ -69,6 +71,14 @@ impl Session {
 
     pub(crate) async fn heads(&mut self) -> Result<HeadServiceClient<Connection>, CliError> {
         Ok(HeadServiceClient::new(self.connection().await?).max_decoding_message_size(MAX_REPLY_BYTES))
+    }
+
+    pub(crate) async fn tenants(&mut self) -> Result<TenantServiceClient<Connection>, CliError> {
+        Ok(TenantServiceClient::new(self.connection().await?).max_decoding_message_size(MAX_REPLY_BYTES))
+    }
+
+    pub(crate) async fn audit(&mut self) -> Result<AuditServiceClient<Connection>, CliError> {
+        Ok(AuditServiceClient::new(self.connection().await?).max_decoding_message_size(MAX_REPLY_BYTES))
     }
 
     pub(crate) async fn health(

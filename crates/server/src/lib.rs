@@ -34,6 +34,7 @@ mod revision;
 mod update_metadata;
 mod fit;
 mod tenants;
+mod audit;
 mod from_proto;
 mod to_proto;
 mod confidence;

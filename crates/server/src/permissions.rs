@@ -17,6 +17,7 @@ const CLASSIFIER: &str = "headwater.v1.ClassifierService";
 const CATALOG: &str = "headwater.v1.CatalogService";
 const HEADS: &str = "headwater.v1.HeadService";
 const TENANTS: &str = "headwater.v1.TenantService";
+const AUDIT: &str = "headwater.v1.AuditService";
 const HEALTH: &str = "grpc.health.v1.Health";
 const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
 const OLD_REFLECTION: &str = "grpc.reflection.v1alpha.ServerReflection";
@@ -60,6 +61,7 @@ const RULES: &[(&str, &str, Rule)] = &[
     (TENANTS, "CreateToken", OPERATE),
     (TENANTS, "ListTokens", OPERATE),
     (TENANTS, "RevokeToken", OPERATE),
+    (AUDIT, "ListAuditEntries", OPERATE),
     (HEALTH, "Check", Rule::Anybody),
     (HEALTH, "List", Rule::Anybody),
     (HEALTH, "Watch", Rule::Anybody),

@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::v1::audit_service_server::AuditServiceServer;
 use api::v1::catalog_service_server::CatalogServiceServer;
 use api::v1::classifier_service_server::ClassifierServiceServer;
 use api::v1::head_service_server::HeadServiceServer;
@@ -18,6 +19,7 @@ use tokio::time::{Instant, timeout};
 use tonic::service::Routes;
 use tracing::{error, info, warn};
 
+use crate::audit::Audit;
 use crate::auth::{Access, Auth};
 use crate::boot::publish_all;
 use crate::catalog::Catalog;
@@ -230,10 +232,12 @@ fn routes(serving: &Arc<Serving>, finder: &Arc<Finder>, max_message_bytes: usize
     let catalog = Catalog { serving: Arc::clone(serving), finder: Arc::clone(finder) };
     let heads = Heads { serving: Arc::clone(serving) };
     let tenants = Tenants { serving: Arc::clone(serving) };
+    let audit = Audit { serving: Arc::clone(serving) };
     Routes::new(ClassifierServiceServer::new(classifier).max_decoding_message_size(max_message_bytes))
         .add_service(CatalogServiceServer::new(catalog).max_decoding_message_size(max_message_bytes))
         .add_service(HeadServiceServer::new(heads).max_decoding_message_size(max_message_bytes))
         .add_service(TenantServiceServer::new(tenants).max_decoding_message_size(max_message_bytes))
+        .add_service(AuditServiceServer::new(audit).max_decoding_message_size(max_message_bytes))
 }
 
 fn add_reflection(routes: Routes) -> Result<Routes, ServeError> {

@@ -37,6 +37,7 @@ const WIRE: &[&str] = &[
     "evaluate/report.rs",
     "transformers.rs",
     "tenants.rs",
+    "audit.rs",
     "permissions.rs",
     "health.rs",
     "serve.rs",
