@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use engine::{Quota, TaskKey, TenantName, Traffic, Version};
 
-use crate::audit::{AuditEntry, AuditField, Author, shown};
+use crate::audit_log::{AuditEntry, AuditField, Author, shown};
 use crate::change::StoredTask;
 use crate::draft::Draft;
 use crate::tenants::{StoredTenant, StoredToken, TokenId};

@@ -26,7 +26,7 @@ mod transformers_export;
 mod accuracy;
 mod known;
 mod tenants;
-mod audit;
+mod audit_log;
 mod change;
 mod plan;
 mod draft;
@@ -61,7 +61,7 @@ mod memory_store;
 mod testing;
 
 pub use accuracy::{ACCURACY_FILE, Accuracy, MeasuredMode};
-pub use audit::{AUDIT_ENTRIES, AuditEntry, AuditField, Author, MAX_SHOWN_BYTES, shown};
+pub use audit_log::{AUDIT_ENTRIES, AuditEntry, AuditField, Author, MAX_SHOWN_BYTES, shown};
 pub use boot::BootReport;
 pub use bundle::{Bundle, encoder_digest};
 pub use bundle_ood::OOD_AUROC;

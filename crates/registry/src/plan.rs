@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use engine::{Alias, TenantName, Version};
 
-use crate::audit::{AUDIT_ENTRIES, Author};
+use crate::audit_log::{AUDIT_ENTRIES, Author};
 use crate::change::{Action, Change, Committed, HistoryEntry, Installed, StoredTask};
 use crate::digest::Digest;
 use crate::draft::Draft;

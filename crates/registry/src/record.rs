@@ -13,14 +13,14 @@
 //! A record has schema 1 where that can say all of it, so that earlier programs can read a registry which uses nothing
 //! new; they refuse to open one that does. Schema 2 is that of tasks with an alias that has moved or with a traffic rule,
 //! whose payload goes on behind that of schema 1 (`task_record.rs`), and of the history's entries on rollbacks and rules.
-//! Schema 3 is that of tenants and tokens (`tenant_record.rs`) and of the audit log (`audit.rs`).
+//! Schema 3 is that of tenants and tokens (`tenant_record.rs`) and of the audit log (`audit_log.rs`).
 //! Numbers are little-endian except in keys, where big-endian keeps them sorted. A value has at most 4,096 bytes and a
 //! key at most 512: larger ones would leave the range in which the store below keeps its promises. Anything without a
 //! small bound (labels, prompts, numbers) is an object, and the record holds its digest.
 
 use engine::{Alias, TaskKey, TenantName, Version};
 
-use crate::audit::AuditEntry;
+use crate::audit_log::AuditEntry;
 use crate::change::{Action, HeadObjects, HistoryEntry};
 use crate::digest::Digest;
 use crate::error::RegistryError;

@@ -11,7 +11,7 @@ use std::{fmt, io};
 
 use engine::{TaskKey, TenantName, Version};
 
-use crate::audit::{AuditEntry, Author};
+use crate::audit_log::{AuditEntry, Author};
 use crate::boot::{self, BootReport};
 use crate::change::{Change, Committed, HistoryEntry, StoredTask};
 use crate::digest::Digest;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use engine::{Adapter, TaskKey, TaskName, TenantName, Version};
 
-use crate::audit::AuditEntry;
+use crate::audit_log::AuditEntry;
 use crate::change::{HistoryEntry, StoredTask};
 use crate::digest::Digest;
 use crate::plan::Plan;
