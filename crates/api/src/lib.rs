@@ -75,6 +75,8 @@ mod tests {
             }
         }
         services.sort_unstable();
-        assert_eq!(services, ["AuditService", "CatalogService", "ClassifierService", "HeadService", "TenantService"]);
+        let expected =
+            ["AuditService", "CatalogService", "ClassifierService", "HeadService", "ServerService", "TenantService"];
+        assert_eq!(services, expected);
     }
 }

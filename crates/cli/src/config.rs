@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    audit, classify, compare, embed, evaluate, fit, heads, health, load, score, tasks, tenants, tokenize, tokens,
-    zero_shot,
+    audit, classify, compare, embed, evaluate, fit, heads, health, load, score, server, tasks, tenants, tokenize,
+    tokens, zero_shot,
 };
 
 /// Where a server is looked for.
@@ -99,6 +99,9 @@ pub(crate) enum Verb {
     Audit(audit::Arguments),
     /// Ask whether the server is ready.
     Health(health::Arguments),
+    /// Look after the running server.
+    #[command(subcommand)]
+    Server(server::Verb),
     /// Measure how fast texts are answered, so many at a time.
     Load(load::Arguments),
 }

@@ -32,6 +32,7 @@ mod tenants;
 mod tokens;
 mod audit;
 mod health;
+mod server;
 mod load;
 
 use std::io::{Read, Write};
@@ -114,6 +115,7 @@ async fn obey(verb: Verb, session: &mut Session) -> Result<Outcome, CliError> {
         Verb::Tokens(verb) => tokens::run(verb, session).await,
         Verb::Audit(arguments) => audit::run(arguments, session).await,
         Verb::Health(arguments) => health::run(arguments, session).await,
+        Verb::Server(verb) => server::run(verb, session).await,
         Verb::Load(arguments) => load::run(arguments, session).await,
     }
 }

@@ -114,10 +114,7 @@ pub fn restore(exported: &Path, dir: &Path, options: &OpenOptions) -> Result<Boo
     let damaged = || RegistryError::Damaged { what: "the exported snapshot".to_owned() };
     let (generation, records) = snapshot::decode(&bytes).ok_or_else(damaged)?;
     load::prove(&records).ok_or_else(damaged)?;
-    for folder in [OBJECTS, JOURNAL] {
-        let folder = dir.join(folder);
-        fs::create_dir_all(&folder).map_err(RegistryError::io("create", &folder))?;
-    }
+    [OBJECTS, JOURNAL].iter().try_for_each(|folder| files::create_directories(&dir.join(folder)))?;
     for digest in ObjectFolder::open(&exported.join(OBJECTS))?.list()? {
         copy_object(&exported.join(OBJECTS), &dir.join(OBJECTS), &digest)?;
     }

@@ -4,7 +4,6 @@
 
 mod edge;
 mod auth;
-mod peer;
 mod identities;
 pub mod credentials;
 mod permissions;
@@ -13,6 +12,9 @@ mod view;
 mod deadline;
 mod expiring_body;
 mod listener;
+mod adjustable;
+mod tls;
+mod peer;
 mod serving;
 mod classifier;
 mod classify_stream;
@@ -35,6 +37,8 @@ mod update_metadata;
 mod fit;
 mod tenants;
 mod audit;
+mod server_config;
+mod reloading;
 mod from_proto;
 mod to_proto;
 mod confidence;
@@ -49,7 +53,10 @@ mod serve;
 pub mod comparison;
 pub mod far_text;
 
+pub use adjustable::Adjustable;
 pub use auth::Access;
 pub use identities::{Identities, IdentitiesError};
 pub use measured::device_kind;
+pub use reloading::{ConfigOption, ConfigurationError, Configured, ReadConfiguration, Reloading, Source};
 pub use serve::{Ended, Parts, ServeError, Settings, serve};
+pub use tls::{Tls, TlsError, TlsFiles};

@@ -18,6 +18,7 @@ const CATALOG: &str = "headwater.v1.CatalogService";
 const HEADS: &str = "headwater.v1.HeadService";
 const TENANTS: &str = "headwater.v1.TenantService";
 const AUDIT: &str = "headwater.v1.AuditService";
+const SERVER: &str = "headwater.v1.ServerService";
 const HEALTH: &str = "grpc.health.v1.Health";
 const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
 const OLD_REFLECTION: &str = "grpc.reflection.v1alpha.ServerReflection";
@@ -62,6 +63,8 @@ const RULES: &[(&str, &str, Rule)] = &[
     (TENANTS, "ListTokens", OPERATE),
     (TENANTS, "RevokeToken", OPERATE),
     (AUDIT, "ListAuditEntries", OPERATE),
+    (SERVER, "GetConfig", OPERATE),
+    (SERVER, "ReloadConfig", OPERATE),
     (HEALTH, "Check", Rule::Anybody),
     (HEALTH, "List", Rule::Anybody),
     (HEALTH, "Watch", Rule::Anybody),

@@ -7,6 +7,7 @@ use engine::{Engine, EngineError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tonic::Status;
 
+use crate::adjustable::Adjustable;
 use crate::changes::Changes;
 use crate::status;
 
@@ -38,7 +39,7 @@ pub(crate) struct Serving {
     exports: Arc<Semaphore>,
     evaluations: Arc<Semaphore>,
     fits: Semaphore,
-    fit_memory_bytes: usize,
+    adjustable: watch::Receiver<Adjustable>,
 }
 
 impl Serving {
@@ -47,12 +48,12 @@ impl Serving {
         changes: Changes,
         phase: watch::Receiver<Phase>,
         encoder_dir: Option<PathBuf>,
-        fit_memory_bytes: usize,
+        adjustable: watch::Receiver<Adjustable>,
     ) -> Self {
         let exports = Arc::new(Semaphore::new(MAX_MODEL_EXPORTS));
         let evaluations = Arc::new(Semaphore::new(MAX_EVALUATIONS));
         let fits = Semaphore::new(1);
-        Self { engine, changes, phase, encoder_dir, exports, evaluations, fits, fit_memory_bytes }
+        Self { engine, changes, phase, encoder_dir, exports, evaluations, fits, adjustable }
     }
 
     /// The files of the served encoder.
@@ -67,7 +68,7 @@ impl Serving {
 
     /// Bytes that a fit may hold in memory.
     pub(crate) fn fit_memory_bytes(&self) -> usize {
-        self.fit_memory_bytes
+        self.adjustable.borrow().fit_memory_bytes
     }
 
     pub(crate) fn engine(&self) -> &Engine {

@@ -39,6 +39,7 @@ const WIRE: &[&str] = &[
     "tenants.rs",
     "audit.rs",
     "permissions.rs",
+    "server_config.rs",
     "health.rs",
     "serve.rs",
 ];

@@ -27,6 +27,9 @@ pub(crate) fn run(words: &[&str]) {
         ["fixed", dir] => run_fixed(Path::new(dir)),
         ["endless", dir, seed] => run_endless(Path::new(dir), seed.parse().unwrap()),
         ["hold", dir] => hold(Path::new(dir)),
+        ["wear", dir, rounds, tasks] => {
+            crate::wear::run(Path::new(dir), rounds.parse().unwrap(), tasks.parse().unwrap())
+        }
         ["bare", dir] => {
             crate::bare_store::run(Path::new(dir));
             println!("CLOSED");
@@ -55,14 +58,13 @@ pub(crate) fn changes() -> Vec<Change> {
 }
 
 pub(crate) fn install(task: &str, seed: u64) -> Change {
-    Change::Install(Install {
-        key: key(task),
-        version: None,
-        head: Arc::new(head(seed)),
-        encoder: Digest::of(b"encoder"),
-        forced: false,
-        aliases: vec![Alias::live()],
-    })
+    Change::Install(one_head(key(task), seed))
+}
+
+/// The head of `seed` as the live version of a task.
+pub(crate) fn one_head(key: TaskKey, seed: u64) -> Install {
+    let (head, encoder) = (Arc::new(head(seed)), Digest::of(b"encoder"));
+    Install { key, version: None, head, encoder, forced: false, aliases: vec![Alias::live()] }
 }
 
 /// A small head whose numbers follow from `seed`; every other one has a task embedding, and all biases are equal.
