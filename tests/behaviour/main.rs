@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
 mod asking;
+mod auditing;
 mod caching;
 mod certificates;
 mod checking_heads;
@@ -13,6 +14,7 @@ mod command_line_asks;
 mod command_line_many;
 mod configuring;
 mod contract;
+mod credentials;
 mod deadlines;
 mod dividing;
 mod draining;
@@ -39,6 +41,9 @@ mod replicas;
 mod rewards;
 mod streaming;
 mod task_pages;
+mod tenants;
+mod tenants_from_the_command_line;
+mod tenants_apart;
 mod tidy;
 mod tls;
 mod tls_from_the_command_line;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use engine::testing::{CountingModel, WordTokenizer, small_limits};
 use engine::{EngineParts, Model};
 use registry::{Bundle, OpenOptions};
-use server::{Parts, Settings, WatchedFolder};
+use server::{Access, Parts, Settings, WatchedFolder};
 use tokio::net::TcpListener;
 
 use crate::heads::{HIDDEN, write_bundle};
@@ -25,6 +25,7 @@ pub(crate) fn parts(folder: &Path, bundle: &Path, engine: EngineParts, metrics: 
             max_connections: 64,
             max_message_bytes: 1 << 20,
             drain: Duration::from_secs(10),
+            access: Access::Open,
             reflection: true,
             fit_memory_bytes: 1 << 20,
             watch: Some(folder.join("watched"))

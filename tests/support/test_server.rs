@@ -7,13 +7,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use api::v1;
+use api::v1::audit_service_client::AuditServiceClient;
 use api::v1::catalog_service_client::CatalogServiceClient;
 use api::v1::classifier_service_client::ClassifierServiceClient;
 use api::v1::head_service_client::HeadServiceClient;
+use api::v1::tenant_service_client::TenantServiceClient;
 use engine::testing::{CountingModel, WordTokenizer, small_limits};
-use engine::{EngineParts, Head, HeadKind, Limits, Model};
-use registry::Digest;
-use server::{Ended, Reloading, ServeError, Settings, Tls};
+use engine::{EngineParts, Head, HeadKind, Limits, Model, TenantName};
+use registry::{Change, Digest, NewToken, OpenOptions, Registry, Scopes};
+use server::{Access, Ended, Identities, Reloading, ServeError, Settings, Tls};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -42,11 +44,19 @@ pub struct Surroundings {
     pub max_connections: usize,
     /// How long calls may take to end once it stops.
     pub drain: Duration,
+    /// Who may call.
+    pub access: Access,
 }
 
 impl Default for Surroundings {
     fn default() -> Self {
-        Self { tls: None, configuration: None, max_connections: 64, drain: Duration::from_secs(10) }
+        Self {
+            tls: None,
+            configuration: None,
+            max_connections: 64,
+            drain: Duration::from_secs(10),
+            access: Access::Open,
+        }
     }
 }
 
@@ -61,6 +71,7 @@ pub struct TestServer {
     pub encoder: Digest,
     metrics_address: SocketAddr,
     rows: Arc<AtomicUsize>,
+    access: Access,
     folder: Option<TempDir>,
     shutdown: Option<oneshot::Sender<()>>,
     serving: JoinHandle<Result<Ended, ServeError>>,
@@ -92,6 +103,19 @@ impl TestServer {
         let server = Self::start_in(folder, (small_limits(), 1), Gate::default(), surroundings).await;
         server.until(ServingStatus::Serving).await;
         server
+    }
+
+    /// The same for callers with credentials, and a token of the tenant `default` that is good for everything. The heads
+    /// of `default` are everybody's.
+    pub async fn start_with_credentials() -> (Self, String) {
+        let folder = TempDir::new().expect("the system gives a folder");
+        let token = first_token(&folder.path().join("registry"));
+        let catalogue = Some(TenantName::default_tenant());
+        let access = Access::Credentials { catalogue, identities: Identities::default() };
+        let surroundings = Surroundings { access, ..Surroundings::default() };
+        let server = Self::start_in(folder, (small_limits(), 1), Gate::default(), surroundings).await;
+        server.until(ServingStatus::Serving).await;
+        (server, token)
     }
 
     /// A server whose model is held at `gate` from its first row on, and so not yet serving.
@@ -147,12 +171,13 @@ impl TestServer {
         surroundings: Surroundings,
     ) -> Self {
         let (gate, rows) = watch;
-        let Surroundings { tls, configuration, max_connections, drain } = surroundings;
+        let Surroundings { tls, configuration, max_connections, drain, access } = surroundings;
         let (tls, client_tls) = tls.unzip();
         let metrics = TcpListener::bind("127.0.0.1:0").await.expect("the system gives a port");
         let metrics_address = metrics.local_addr().expect("a bound listener has an address");
         let mut parts = pretended::parts(folder.path(), bundle, engine, Some(metrics));
-        parts.settings = Settings { tls, configuration, max_connections, drain, ..parts.settings };
+        parts.settings =
+            Settings { tls, configuration, max_connections, drain, access: access.clone(), ..parts.settings };
         let encoder = parts.encoder;
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("the system gives a port");
         let address = listener.local_addr().expect("a bound listener has an address");
@@ -165,6 +190,7 @@ impl TestServer {
             encoder,
             metrics_address,
             rows,
+            access,
             folder: Some(folder),
             shutdown: Some(shutdown),
             serving,
@@ -174,9 +200,11 @@ impl TestServer {
 
     /// Stops this server and starts another on the same data directory.
     pub async fn restart(mut self) -> Self {
+        let access = self.access.clone();
         let folder = self.folder.take().expect("a running server has its folder");
         assert_eq!(self.stop().await.expect("the server stops without an error"), Ended::Drained);
-        let server = Self::start_in(folder, (small_limits(), 1), Gate::default(), Surroundings::default()).await;
+        let surroundings = Surroundings { access, ..Surroundings::default() };
+        let server = Self::start_in(folder, (small_limits(), 1), Gate::default(), surroundings).await;
         server.until(ServingStatus::Serving).await;
         server
     }
@@ -267,6 +295,18 @@ impl TestServer {
         self.channel.clone()
     }
 
+    /// A client that keeps tenants.
+    #[must_use]
+    pub fn tenants(&self) -> TenantServiceClient<Channel> {
+        TenantServiceClient::new(self.channel())
+    }
+
+    /// A client that reads the audit log.
+    #[must_use]
+    pub fn audit(&self) -> AuditServiceClient<Channel> {
+        AuditServiceClient::new(self.channel())
+    }
+
     /// A connection of the caller's own.
     #[must_use]
     pub fn own_channel(&self) -> Channel {
@@ -296,6 +336,18 @@ impl TestServer {
     pub fn heads(&self) -> HeadServiceClient<Channel> {
         HeadServiceClient::new(self.channel())
     }
+}
+
+/// A token that is good for everything, made before the server starts.
+fn first_token(registry: &Path) -> String {
+    let options = OpenOptions { ballast_bytes: 0, ..OpenOptions::SERVER };
+    let mut registry = Registry::open(registry, &options).expect("a new folder opens");
+    let (id, text, digest) = server::credentials::mint().expect("the system gives random bytes");
+    let (tenant, scopes) = (TenantName::default_tenant(), Scopes::all());
+    let token = NewToken { id, tenant, scopes, digest, description: String::new(), expires_unix_seconds: None };
+    registry.commit(Change::CreateToken(token)).expect("a first token is made");
+    registry.close().expect("the registry closes");
+    text
 }
 
 /// Where a client connects.

@@ -18,6 +18,9 @@ pub mod rpc {
     pub use tonic_types::{ErrorDetails, RpcStatusExt, Status, StatusExt};
 }
 
+/// A moment, as messages hold it.
+pub use prost_types::Timestamp;
+
 /// Every file of the contract with all that it imports and the error details, comments included: a serialized
 /// `google.protobuf.FileDescriptorSet`.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.binpb"));
@@ -72,6 +75,8 @@ mod tests {
             }
         }
         services.sort_unstable();
-        assert_eq!(services, ["CatalogService", "ClassifierService", "HeadService", "ServerService", "TenantService"]);
+        let expected =
+            ["AuditService", "CatalogService", "ClassifierService", "HeadService", "ServerService", "TenantService"];
+        assert_eq!(services, expected);
     }
 }

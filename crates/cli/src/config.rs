@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{classify, compare, embed, evaluate, fit, heads, health, load, score, server, tasks, tokenize, zero_shot};
+use crate::{
+    audit, classify, compare, embed, evaluate, fit, heads, health, load, score, server, tasks, tenants, tokenize,
+    tokens, zero_shot,
+};
 
 /// Where a server is looked for.
 pub(crate) const DEFAULT_ADDRESS: &str = "http://127.0.0.1:50051";
@@ -41,7 +44,7 @@ pub(crate) struct SessionArguments {
     /// PEM file with the key of that certificate.
     #[arg(long, global = true, env = "HEADWATER_KEY", value_name = "FILE", requires = "cert")]
     pub(crate) key: Option<PathBuf>,
-    /// Tenant to act for, where the credential may act for several.
+    /// Tenant that the credential is taken to speak for; the server refuses where it speaks for another one.
     #[arg(long, global = true, env = "HEADWATER_TENANT")]
     pub(crate) tenant: Option<String>,
     /// Give up on a call after this many seconds; a stream of inputs has no limit.
@@ -86,6 +89,14 @@ pub(crate) enum Verb {
     Heads(heads::Verb),
     /// Fit a head on labelled rows.
     Fit(fit::Arguments),
+    /// Make, list, limit and delete tenants.
+    #[command(subcommand)]
+    Tenants(tenants::Verb),
+    /// Make, list and revoke tokens.
+    #[command(subcommand)]
+    Tokens(tokens::Verb),
+    /// Who changed what, newest first.
+    Audit(audit::Arguments),
     /// Ask whether the server is ready.
     Health(health::Arguments),
     /// Look after the running server.

@@ -28,6 +28,9 @@ mod tasks;
 mod evaluate;
 mod heads;
 mod fit;
+mod tenants;
+mod tokens;
+mod audit;
 mod health;
 mod server;
 mod load;
@@ -108,6 +111,9 @@ async fn obey(verb: Verb, session: &mut Session) -> Result<Outcome, CliError> {
         Verb::Evaluate(arguments) => evaluate::run(arguments, session).await,
         Verb::Heads(verb) => heads::run(verb, session).await,
         Verb::Fit(arguments) => fit::run(arguments, session).await,
+        Verb::Tenants(verb) => tenants::run(verb, session).await,
+        Verb::Tokens(verb) => tokens::run(verb, session).await,
+        Verb::Audit(arguments) => audit::run(arguments, session).await,
         Verb::Health(arguments) => health::run(arguments, session).await,
         Verb::Server(verb) => server::run(verb, session).await,
         Verb::Load(arguments) => load::run(arguments, session).await,

@@ -5,10 +5,12 @@ use std::io::{self, BufReader, Read};
 use std::path::Path;
 use std::time::Duration;
 
+use api::v1::audit_service_client::AuditServiceClient;
 use api::v1::catalog_service_client::CatalogServiceClient;
 use api::v1::classifier_service_client::ClassifierServiceClient;
 use api::v1::head_service_client::HeadServiceClient;
 use api::v1::server_service_client::ServerServiceClient;
+use api::v1::tenant_service_client::TenantServiceClient;
 use tonic::{Request, Status};
 
 use crate::config::SessionArguments;
@@ -70,6 +72,14 @@ impl Session {
 
     pub(crate) async fn heads(&mut self) -> Result<HeadServiceClient<Connection>, CliError> {
         Ok(HeadServiceClient::new(self.connection().await?).max_decoding_message_size(MAX_REPLY_BYTES))
+    }
+
+    pub(crate) async fn tenants(&mut self) -> Result<TenantServiceClient<Connection>, CliError> {
+        Ok(TenantServiceClient::new(self.connection().await?).max_decoding_message_size(MAX_REPLY_BYTES))
+    }
+
+    pub(crate) async fn audit(&mut self) -> Result<AuditServiceClient<Connection>, CliError> {
+        Ok(AuditServiceClient::new(self.connection().await?).max_decoding_message_size(MAX_REPLY_BYTES))
     }
 
     pub(crate) async fn server(&mut self) -> Result<ServerServiceClient<Connection>, CliError> {

@@ -5,6 +5,7 @@
 //! the way from scores to an answer. [`Engine`] is the whole path as calls.
 
 mod task;
+mod quota;
 mod adapter;
 mod head;
 mod trust;
@@ -64,6 +65,7 @@ pub use model::{Lesson, Lessons, Model, ModelError, ModelInfo, Reads, Row, RowOu
 pub use offsets::CodePoints;
 pub use ood::{MIN_OOD_VECTORS, OOD_UNIT, OodError, OodStatistics};
 pub use prediction::{Confidence, Prediction, Scored, softmax};
+pub use quota::Quota;
 pub use scoring::score;
 pub use shadow::{LiveTraffic, TrafficCounts, judges_alike};
 pub use shares::{Lane, Shares};

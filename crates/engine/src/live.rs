@@ -119,9 +119,15 @@ impl LiveTable {
         tasks
     }
 
+    /// The tasks of all tenants, in no order.
+    #[must_use]
+    pub fn tasks(&self) -> Vec<Arc<LiveTask>> {
+        self.tasks.iter().map(|entry| Arc::clone(&entry)).collect()
+    }
+
     /// The heads of all versions of all tasks.
     pub(crate) fn heads(&self) -> Vec<Arc<Head>> {
-        let tasks: Vec<_> = self.tasks.iter().map(|entry| Arc::clone(&entry)).collect();
+        let tasks = self.tasks();
         tasks.iter().flat_map(|task| task.versions.values()).map(|served| Arc::clone(&served.head)).collect()
     }
 

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use engine::{About, Alias, Head, Selector, TaskKey, Traffic, Version};
+use engine::{About, Alias, Head, Quota, Selector, TaskKey, TenantName, Traffic, Version};
 
 use crate::digest::Digest;
+use crate::tenants::{NewToken, TokenId};
 
 /// The most aliases a task may have.
 pub const MAX_ALIASES: usize = 32;
@@ -77,6 +78,36 @@ pub enum Change {
         /// an alias or a part in the rule is refused, except the only version of a task, which takes both with it.
         with_aliases: bool,
     },
+    /// Makes a tenant.
+    CreateTenant {
+        /// Its name.
+        name: TenantName,
+        /// For people.
+        description: String,
+        /// What it may use.
+        quota: Quota,
+    },
+    /// Sets a tenant's quota as a whole.
+    SetQuota {
+        /// The tenant.
+        name: TenantName,
+        /// What it may use.
+        quota: Quota,
+    },
+    /// Removes a tenant and its tokens.
+    DeleteTenant {
+        /// The tenant.
+        name: TenantName,
+        /// Removes its heads as well; without this, a tenant with heads is refused.
+        with_heads: bool,
+    },
+    /// Makes a token of a tenant that exists.
+    CreateToken(NewToken),
+    /// Ends a token; one that has ended stays so.
+    RevokeToken {
+        /// The token.
+        id: TokenId,
+    },
 }
 
 /// One version to add.
@@ -107,6 +138,8 @@ pub struct Committed {
     pub installed: Vec<Arc<Installed>>,
     /// Every task that changed, with what is stored for it now; `None` where no version is left.
     pub tasks: Vec<(TaskKey, Option<Arc<StoredTask>>)>,
+    /// Whether tenants or tokens changed.
+    pub tenants_changed: bool,
 }
 
 /// A version of a task, as stored.
@@ -171,6 +204,18 @@ impl HeadObjects {
     /// The objects that are a tensor each.
     pub(crate) fn tensors(&self) -> impl Iterator<Item = Digest> {
         [self.weight, self.bias].into_iter().chain(self.task_embedding)
+    }
+}
+
+impl Installed {
+    /// Bytes of its numbers, each in fp32.
+    #[must_use]
+    pub fn weight_bytes(&self) -> u64 {
+        let parts = self.head.parts();
+        let embedding = parts.task_embedding.as_ref().map_or(0, |numbers| numbers.len());
+        let adapter = parts.adapter.as_ref().map_or(0, |adapter| adapter.numbers());
+        let numbers = parts.weight.len() + parts.bias.len() + embedding + adapter;
+        (numbers * size_of::<f32>()) as u64
     }
 }
 

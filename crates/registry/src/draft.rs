@@ -12,11 +12,13 @@ use crate::error::RegistryError;
 use crate::head_folder::HeadFolder;
 use crate::objects::NewObject;
 use crate::state::State;
+use crate::tenants::{StoredTenant, StoredToken, TokenId};
 
+/// A change as far as it is worked out.
 pub(crate) struct Draft<'state> {
-    state: &'state State,
+    pub(crate) state: &'state State,
     pub(crate) generation: u64,
-    unix_seconds: u64,
+    pub(crate) unix_seconds: u64,
     /// The tasks that differ from `state`, as they will be.
     pub(crate) touched: BTreeMap<TaskKey, StoredTask>,
     pub(crate) added: Vec<Arc<Installed>>,
@@ -25,8 +27,12 @@ pub(crate) struct Draft<'state> {
     pub(crate) dropped: BTreeSet<Digest>,
     /// One for each install in order, new or found.
     pub(crate) installed: Vec<Arc<Installed>>,
-    /// `None` while nothing differs.
+    /// `None` while no task differs.
     pub(crate) history: Option<HistoryEntry>,
+    /// The tenants that differ from `state`, as they will be; `None` where one goes.
+    pub(crate) tenants: BTreeMap<TenantName, Option<StoredTenant>>,
+    /// The tokens, likewise.
+    pub(crate) tokens: BTreeMap<TokenId, Option<StoredToken>>,
     /// New task names of this draft by their lower-case form.
     new_names: HashMap<(TenantName, String), TaskName>,
 }
@@ -44,6 +50,8 @@ impl<'state> Draft<'state> {
             dropped: BTreeSet::new(),
             installed: Vec::new(),
             history: None,
+            tenants: BTreeMap::new(),
+            tokens: BTreeMap::new(),
             new_names: HashMap::new(),
         }
     }

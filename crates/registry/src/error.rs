@@ -3,9 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use engine::{Alias, HeadError, TaskKey, TaskName, Version};
+use engine::{Alias, HeadError, TaskKey, TaskName, TenantName, Version};
 
 use crate::manifest::ManifestError;
+use crate::tenants::TokenId;
 use crate::weights_error::WeightsError;
 
 /// Why the registry, a head folder or a bundle refused.
@@ -108,6 +109,54 @@ pub enum RegistryError {
         expected: u64,
         /// What it is now.
         actual: u64,
+    },
+    /// There is no such tenant.
+    #[error("there is no tenant {name}")]
+    UnknownTenant {
+        /// The tenant asked for.
+        name: TenantName,
+    },
+    /// There never was such a token, or its tenant is gone.
+    #[error("there is no token {id}")]
+    UnknownToken {
+        /// The token asked for.
+        id: TokenId,
+    },
+    /// The name is taken, perhaps by a tenant whose name differs only in case.
+    #[error("tenant {existing} exists")]
+    TenantExists {
+        /// The tenant there is.
+        existing: TenantName,
+    },
+    /// The tenant still has heads.
+    #[error("tenant {name} has {tasks} tasks with heads")]
+    TenantInUse {
+        /// The tenant.
+        name: TenantName,
+        /// Tasks with versions.
+        tasks: usize,
+    },
+    /// The tenant of servers without credentials cannot go.
+    #[error("tenant {name} is that of a server without credentials and always there")]
+    TenantStays {
+        /// The tenant.
+        name: TenantName,
+    },
+    /// More tenants, or tokens that have not ended, than there may be.
+    #[error("there may be {limit} {what}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// The limit.
+        limit: usize,
+    },
+    /// A field of a tenant or a token cannot be stored.
+    #[error("{field}: {reason}")]
+    TenantField {
+        /// The field.
+        field: &'static str,
+        /// What is wrong with it.
+        reason: String,
     },
     /// Nothing that says which heads exist can be read, yet their numbers are there. An operator decides.
     #[error("{objects} objects are there, but neither the records nor a snapshot can be read")]

@@ -26,9 +26,13 @@ mod transformers_config;
 mod transformers_export;
 mod accuracy;
 mod known;
+mod tenants;
+mod audit_log;
 mod change;
 mod plan;
 mod draft;
+mod tenant_draft;
+mod audit_draft;
 mod state;
 mod registry;
 mod seed;
@@ -38,6 +42,7 @@ mod load;
 mod store;
 mod record;
 mod task_record;
+mod tenant_record;
 mod objects;
 mod journal;
 mod snapshot;
@@ -57,6 +62,7 @@ mod memory_store;
 mod testing;
 
 pub use accuracy::{ACCURACY_FILE, Accuracy, MeasuredMode};
+pub use audit_log::{AUDIT_ENTRIES, AuditEntry, AuditField, Author, MAX_SHOWN_BYTES, shown};
 pub use boot::BootReport;
 pub use bundle::{Bundle, encoder_digest};
 pub use bundle_ood::OOD_AUROC;
@@ -72,6 +78,10 @@ pub use manifest::{Manifest, ManifestError};
 pub use registry::{OpenOptions, Registry};
 pub use safetensors_guard::{ElementType, TensorEntry, TensorIndex, TensorLimits};
 pub use seed::{SeedEncoder, Seeds, seeds};
+pub use tenants::{
+    MAX_TENANT_TEXT_BYTES, MAX_TENANTS, MAX_TOKENS, NewToken, Scope, Scopes, StoredTenant, StoredToken, TokenId,
+    TokenIdError,
+};
 pub use transformers_config::HEADWATER_KEY;
 pub use transformers_export::{EXPORT_CHUNK_BYTES, TransformersExport};
 pub use weights::{EncoderWidths, Tensors};

@@ -12,7 +12,7 @@ use crate::error::RegistryError;
 use crate::manifest::Manifest;
 use crate::objects::ObjectFolder;
 use crate::record::{AliasRecord, HeadRecord, META_KEY, Record, TaskRecord};
-use crate::state::State;
+use crate::state::{State, StoredTenants, StoredTokens};
 use crate::store::Records;
 use crate::weights::Tensors;
 
@@ -22,6 +22,8 @@ pub(crate) struct Proven {
     pub(crate) generation: u64,
     heads: Vec<HeadVersion>,
     tasks: BTreeMap<TaskKey, StoredTask>,
+    tenants: StoredTenants,
+    tokens: StoredTokens,
 }
 
 #[derive(Debug)]
@@ -55,6 +57,7 @@ struct LoadedParts {
 pub(crate) fn prove(records: &Records) -> Option<Proven> {
     let mut heads = Vec::new();
     let mut tasks = BTreeMap::new();
+    let (mut tenants, mut tokens) = (BTreeMap::new(), BTreeMap::new());
     let mut meta = None;
     let mut newest = 0;
     for (key, value) in records {
@@ -72,19 +75,21 @@ pub(crate) fn prove(records: &Records) -> Option<Proven> {
                 }
                 tasks.insert(key, task);
             }
-            Record::History(_) => {}
+            Record::History(_) | Record::Audit(_) => {}
+            Record::Tenant(name, tenant) => drop(tenants.insert(name, Arc::new(tenant))),
+            Record::Token(id, token) => drop(tokens.insert(id, Arc::new(token))),
         }
     }
     let (meta, generation) = meta?;
     let besides_meta = records.keys().filter(|key| key.as_slice() != META_KEY).count() as u64;
     let fits = meta.records == besides_meta && newest == generation;
     let owned = heads.iter().all(|head| tasks.contains_key(&head.key));
-    (fits && owned).then_some(Proven { generation, heads, tasks })
+    (fits && owned).then_some(Proven { generation, heads, tasks, tenants, tokens })
 }
 
 /// Loads every head.
 pub(crate) fn load(records: Records, proven: Proven, objects: &ObjectFolder) -> (State, Vec<DamagedHead>) {
-    let Proven { generation, heads, mut tasks } = proven;
+    let Proven { generation, heads, mut tasks, tenants, tokens } = proven;
     let digests: Vec<_> = heads.iter().flat_map(|head| head.record.objects.tensors()).collect();
     let tensors = load_each(digests, |digest| objects.read_numbers(digest));
     let digests: Vec<_> = heads.iter().filter_map(|head| head.record.objects.adapter).collect();
@@ -104,7 +109,7 @@ pub(crate) fn load(records: Records, proven: Proven, objects: &ObjectFolder) -> 
         }
     }
     let tasks = tasks.into_iter().map(|(key, task)| (key, Arc::new(task))).collect();
-    (State::new(generation, records, tasks), damaged)
+    (State::new((generation, records), tasks, (tenants, tokens)), damaged)
 }
 
 /// Loads each of `digests` once.

@@ -5,22 +5,28 @@
 //!           'h' tenant 0 task 0 version(u64 BE)  one version of a task
 //!           't' tenant 0 task                    a task: aliases, highest version
 //!           'c' generation(u64 BE)               one change of the history
-//! value     "hwrc" | schema u8: 1, or 2 | key length u32, key | generation u64 | payload length u32, payload | SHA-256 of all before
+//!           'n' tenant                           a tenant that was made
+//!           'k' token's id (8 bytes)             a token
+//!           'a' generation(u64 BE)               one entry of the audit log
+//! value     "hwrc" | schema u8: 1, 2 or 3 | key length u32, key | generation u64 | payload length u32, payload | SHA-256 of all before
 //! ```
 //! A record has schema 1 where that can say all of it, so that earlier programs can read a registry which uses nothing
 //! new; they refuse to open one that does. Schema 2 is that of tasks with an alias that has moved or with a traffic rule,
 //! whose payload goes on behind that of schema 1 (`task_record.rs`), and of the history's entries on rollbacks and rules.
+//! Schema 3 is that of tenants and tokens (`tenant_record.rs`) and of the audit log (`audit_log.rs`).
 //! Numbers are little-endian except in keys, where big-endian keeps them sorted. A value has at most 4,096 bytes and a
 //! key at most 512: larger ones would leave the range in which the store below keeps its promises. Anything without a
 //! small bound (labels, prompts, numbers) is an object, and the record holds its digest.
 
-use engine::{Alias, TaskKey, Version};
+use engine::{Alias, TaskKey, TenantName, Version};
 
+use crate::audit_log::AuditEntry;
 use crate::change::{Action, HeadObjects, HistoryEntry};
 use crate::digest::Digest;
 use crate::error::RegistryError;
 use crate::fields::{FieldReader, FieldWriter};
 pub(crate) use crate::task_record::{AliasRecord, TaskRecord};
+use crate::tenants::{StoredTenant, StoredToken, TokenId};
 
 /// The longest value, in bytes.
 pub(crate) const MAX_VALUE_BYTES: usize = 4096;
@@ -30,6 +36,7 @@ pub(crate) const MAX_KEY_BYTES: usize = 512;
 const MAGIC: &[u8; 4] = b"hwrc";
 const SCHEMA: u8 = 1;
 const SECOND_SCHEMA: u8 = 2;
+const THIRD_SCHEMA: u8 = 3;
 const CHECKSUM_BYTES: usize = 32;
 
 /// A version of a task.
@@ -56,6 +63,9 @@ pub(crate) enum Record {
     Head(TaskKey, Version, HeadRecord),
     Task(TaskKey, TaskRecord),
     History(HistoryEntry),
+    Tenant(TenantName, StoredTenant),
+    Token(TokenId, StoredToken),
+    Audit(AuditEntry),
 }
 
 pub(crate) const META_KEY: &[u8] = b"m";
@@ -75,6 +85,18 @@ pub(crate) fn history_key(generation: u64) -> Vec<u8> {
     let mut bytes = vec![b'c'];
     bytes.extend(generation.to_be_bytes());
     bytes
+}
+
+pub(crate) fn tenant_key(tenant: &TenantName) -> Vec<u8> {
+    [b"n", tenant.as_str().as_bytes()].concat()
+}
+
+pub(crate) fn token_key(id: TokenId) -> Vec<u8> {
+    [&b"k"[..], id.as_bytes()].concat()
+}
+
+pub(crate) fn audit_key(generation: u64) -> Vec<u8> {
+    [&b"a"[..], &generation.to_be_bytes()].concat()
 }
 
 fn name_key(shelf: u8, key: &TaskKey) -> Vec<u8> {
@@ -97,9 +119,12 @@ impl Record {
             Self::Head(_, _, head) => head.write(&mut payload),
             Self::Task(_, task) => task.write(&mut payload),
             Self::History(entry) => write_history(entry, &mut payload),
+            Self::Tenant(_, tenant) => tenant.write(&mut payload),
+            Self::Token(_, token) => token.write(&mut payload),
+            Self::Audit(entry) => entry.write(&mut payload),
         }
         let mut value = FieldWriter(MAGIC.to_vec());
-        value.u8(if self.needs_second_schema() { SECOND_SCHEMA } else { SCHEMA });
+        value.u8(self.schema());
         value.bytes(key);
         value.u64(generation);
         value.bytes(&payload.0);
@@ -125,7 +150,7 @@ impl Record {
             return None;
         }
         let schema = fields.u8()?;
-        if !matches!(schema, SCHEMA | SECOND_SCHEMA) || fields.bytes()? != key {
+        if !matches!(schema, SCHEMA | SECOND_SCHEMA | THIRD_SCHEMA) || fields.bytes()? != key {
             return None;
         }
         let generation = fields.u64()?;
@@ -136,7 +161,7 @@ impl Record {
                 Record::Task(_, task) => task.read_on(&mut payload)?,
                 Record::Head(_, _, head) => head.objects.adapter = Some(payload.digest()?),
                 Record::History(_) => {}
-                Record::Meta(_) => return None,
+                Record::Meta(_) | Record::Tenant(..) | Record::Token(..) | Record::Audit(_) => return None,
             }
         }
         (fields.is_at_end() && payload.is_at_end()).then_some((record, generation))
@@ -144,14 +169,16 @@ impl Record {
 }
 
 impl Record {
-    /// Whether it holds what schema 1 has no place for.
-    fn needs_second_schema(&self) -> bool {
-        match self {
+    /// The first schema that has a place for all of it.
+    fn schema(&self) -> u8 {
+        let is_second = match self {
             Self::Meta(_) => false,
             Self::Head(_, _, head) => head.objects.adapter.is_some(),
             Self::Task(_, task) => task.goes_on(),
             Self::History(entry) => matches!(entry.action, Action::Rollback | Action::SetTraffic),
-        }
+            Self::Tenant(..) | Self::Token(..) | Self::Audit(_) => return THIRD_SCHEMA,
+        };
+        if is_second { SECOND_SCHEMA } else { SCHEMA }
     }
 }
 
@@ -166,6 +193,9 @@ fn read_payload(key: &[u8], payload: &mut FieldReader<'_>, generation: u64) -> O
         }
         b't' => Record::Task(read_name(rest)?, TaskRecord::read(payload)?),
         b'c' if rest == generation.to_be_bytes() => Record::History(read_history(payload, generation)?),
+        b'n' => Record::Tenant(std::str::from_utf8(rest).ok()?.parse().ok()?, StoredTenant::read(payload)?),
+        b'k' => Record::Token(TokenId::from_bytes(rest.try_into().ok()?), StoredToken::read(payload)?),
+        b'a' if rest == generation.to_be_bytes() => Record::Audit(AuditEntry::read(payload, generation)?),
         _ => return None,
     })
 }

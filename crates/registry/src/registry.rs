@@ -3,14 +3,15 @@
 //! All calls may block on the disk. They belong on the one thread that applies changes, never on a request's path:
 //! requests read what [`Registry::commit`] returned. Reading methods do not touch the disk, [`Registry::export_head`] included.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use std::{fmt, io};
 
-use engine::{TaskKey, Version};
+use engine::{TaskKey, TenantName, Version};
 
+use crate::audit_log::{AuditEntry, Author};
 use crate::boot::{self, BootReport};
 use crate::change::{Change, Committed, HistoryEntry, StoredTask};
 use crate::digest::Digest;
@@ -23,6 +24,7 @@ use crate::plan::{Plan, plan};
 use crate::space::Space;
 use crate::state::State;
 use crate::store::RecordStore;
+use crate::tenants::{StoredTenant, StoredToken, TokenId};
 
 const FOR_READING: &str = "it was opened for reading";
 
@@ -90,18 +92,26 @@ impl Registry {
         Ok(Self { state, durable: Some(durable), read_only: None, report, _shared_lock: None })
     }
 
-    /// Makes `change` durable. When this returns `Ok`, the change survives the death of the process and of the
+    /// Makes `change`, of the server's own, durable; see [`Registry::commit_by`].
+    ///
+    /// # Errors
+    /// As [`Registry::commit_by`].
+    pub fn commit(&mut self, change: Change) -> Result<Committed, RegistryError> {
+        self.commit_by(&Author::server("server"), change)
+    }
+
+    /// Makes `change` durable, and with it who made it. When this returns `Ok`, the change survives the death of the process and of the
     /// machine; after a refusal nothing has changed.
     ///
     /// # Errors
     /// Refusals, by variant. [`RegistryError::Io`] and [`RegistryError::Store`] mean that the disk failed: the
     /// registry is read-only from then on, and the change is found whole or absent when it is opened again.
-    pub fn commit(&mut self, change: Change) -> Result<Committed, RegistryError> {
+    pub fn commit_by(&mut self, author: &Author, change: Change) -> Result<Committed, RegistryError> {
         if let Some(reason) = &self.read_only {
             return Err(RegistryError::ReadOnly { reason: reason.clone() });
         }
         let unix_seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let plan = plan(&self.state, change, unix_seconds)?;
+        let plan = plan(&self.state, change, (author, unix_seconds))?;
         if !plan.committed.changed {
             return Ok(plan.committed);
         }
@@ -143,7 +153,32 @@ impl Registry {
         self.state.generation
     }
 
-    /// The last thousand changes, oldest first.
+    /// Every tenant, by name; among them the one of servers without credentials, whether it was made or not.
+    #[must_use]
+    pub fn tenants(&self) -> BTreeMap<TenantName, Arc<StoredTenant>> {
+        let mut tenants = self.state.tenants.clone();
+        tenants.entry(TenantName::default_tenant()).or_insert_with(|| StoredTenant::never_made().into());
+        tenants
+    }
+
+    /// What is stored of a tenant, if there is such a one.
+    #[must_use]
+    pub fn tenant(&self, name: &TenantName) -> Option<Arc<StoredTenant>> {
+        let made = self.state.tenants.get(name).cloned();
+        made.or_else(|| (*name == TenantName::default_tenant()).then(|| StoredTenant::never_made().into()))
+    }
+
+    /// Every token, ended ones included.
+    pub fn tokens(&self) -> impl Iterator<Item = (TokenId, &Arc<StoredToken>)> {
+        self.state.tokens.iter().map(|(id, token)| (*id, token))
+    }
+
+    /// The audit log before a generation, newest first.
+    pub fn audit(&self, before: u64) -> impl Iterator<Item = AuditEntry> {
+        self.state.audit(before)
+    }
+
+    /// The last thousand changes of heads, oldest first.
     pub fn history(&self) -> impl DoubleEndedIterator<Item = HistoryEntry> {
         self.state.history()
     }
@@ -256,6 +291,8 @@ mod faults;
 mod first_form;
 #[cfg(test)]
 mod objects;
+#[cfg(test)]
+mod tenants;
 #[cfg(test)]
 mod traffic;
 #[cfg(test)]

@@ -5,11 +5,18 @@ use std::sync::{Arc, Weak};
 
 use engine::{Adapter, TaskKey, TaskName, TenantName, Version};
 
+use crate::audit_log::AuditEntry;
 use crate::change::{HistoryEntry, StoredTask};
 use crate::digest::Digest;
 use crate::plan::Plan;
-use crate::record::{META_KEY, Record, head_key};
+use crate::record::{META_KEY, Record, audit_key, head_key};
 use crate::store::{RecordBatch, Records};
+use crate::tenants::{StoredTenant, StoredToken, TokenId};
+
+/// Tenants by name.
+pub(crate) type StoredTenants = BTreeMap<TenantName, Arc<StoredTenant>>;
+/// Tokens by their public names.
+pub(crate) type StoredTokens = BTreeMap<TokenId, Arc<StoredToken>>;
 
 /// The whole registry at one generation.
 #[derive(Debug, Default)]
@@ -19,6 +26,9 @@ pub(crate) struct State {
     pub(crate) records: Records,
     /// Every task that has a record, also without versions: the numbers it gave stay given.
     tasks: BTreeMap<TaskKey, Arc<StoredTask>>,
+    /// The tenants that were made.
+    pub(crate) tenants: StoredTenants,
+    pub(crate) tokens: StoredTokens,
     /// Names of tasks with versions by their lower-case form.
     names: HashMap<(TenantName, String), TaskName>,
     /// Tensors of resident heads by digest, so that equal ones are held once.
@@ -28,8 +38,12 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(generation: u64, records: Records, tasks: BTreeMap<TaskKey, Arc<StoredTask>>) -> Self {
-        let mut state = Self { generation, records, ..Self::default() };
+    pub(crate) fn new(
+        (generation, records): (u64, Records),
+        tasks: BTreeMap<TaskKey, Arc<StoredTask>>,
+        (tenants, tokens): (StoredTenants, StoredTokens),
+    ) -> Self {
+        let mut state = Self { generation, records, tenants, tokens, ..Self::default() };
         for (key, task) in tasks {
             state.put_task(key, task);
         }
@@ -79,7 +93,23 @@ impl State {
         self.records.range(b"c".to_vec()..b"d".to_vec()).map(|(key, _)| key.as_slice())
     }
 
-    /// The changes that are still remembered, oldest first.
+    /// The oldest entries of the audit log that must go so that one more is at most `most`.
+    pub(crate) fn audit_beyond(&self, most: usize) -> Vec<Vec<u8>> {
+        let entries = || self.records.range(b"a".to_vec()..b"b".to_vec());
+        let beyond = (entries().count() + 1).saturating_sub(most);
+        entries().take(beyond).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// The audit log before a generation, newest first.
+    pub(crate) fn audit(&self, before: u64) -> impl Iterator<Item = AuditEntry> {
+        let entries = self.records.range(b"a".to_vec()..audit_key(before)).rev();
+        entries.filter_map(|(key, value)| match Record::decode(key, value) {
+            Some((Record::Audit(entry), _)) => Some(entry),
+            _ => None,
+        })
+    }
+
+    /// The changes of heads that are still remembered, oldest first.
     pub(crate) fn history(&self) -> impl DoubleEndedIterator<Item = HistoryEntry> {
         self.records.range(b"c".to_vec()..b"d".to_vec()).filter_map(|(key, value)| match Record::decode(key, value) {
             Some((Record::History(entry), _)) => Some(entry),
@@ -109,9 +139,11 @@ impl State {
 
     /// Takes in what a committed plan has made.
     pub(crate) fn publish(&mut self, plan: Plan) -> crate::change::Committed {
-        let Plan { batch, committed, dropped, .. } = plan;
+        let Plan { batch, committed, dropped, tenants, tokens, .. } = plan;
         batch.apply_to(&mut self.records);
         self.generation = committed.generation;
+        replace(&mut self.tenants, tenants);
+        replace(&mut self.tokens, tokens);
         for (key, task) in &committed.tasks {
             match task {
                 Some(task) => self.put_task(key.clone(), Arc::clone(task)),
@@ -151,6 +183,16 @@ impl State {
         if let Some(task) = self.tasks.get_mut(key) {
             let last_version = task.last_version;
             *task = Arc::new(StoredTask { generation: self.generation, last_version, ..StoredTask::default() });
+        }
+    }
+}
+
+/// Puts what is `Some` and removes what is `None`.
+fn replace<K: Ord, V>(all: &mut BTreeMap<K, Arc<V>>, touched: BTreeMap<K, Option<V>>) {
+    for (key, value) in touched {
+        match value {
+            Some(value) => drop(all.insert(key, Arc::new(value))),
+            None => drop(all.remove(&key)),
         }
     }
 }

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use api::v1;
 use api::v1::catalog_service_server::CatalogService;
-use engine::{Alias, HeadKind, LiveTask, Selector, ServedHead, TaskName, TenantName};
+use engine::{Alias, HeadKind, LiveTask, Selector, ServedHead, TaskName};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use wildmatch::WildMatch;
 
+use crate::caller::Caller;
 use crate::finding::{Finder, known, search, similar, suggest};
 use crate::serving::Serving;
+use crate::view::View;
 use crate::{from_proto, status, to_proto, watching};
 
 /// Tasks on a page where the caller does not say, and at most.
@@ -43,10 +45,12 @@ impl CatalogService for Catalog {
         request: Request<v1::ListTasksRequest>,
     ) -> Result<Response<v1::ListTasksResponse>, Status> {
         self.serving.check_open()?;
+        let caller = Caller::of(request.extensions())?;
+        let view = caller.view(self.serving.engine().live());
         let request = request.into_inner();
         let filter = Filter::parse(request.selector.unwrap_or_default())?;
         let page_size = PAGE.parse("page_size", request.page_size)?;
-        let chosen = filter.choose(&self.serving);
+        let chosen = filter.choose(&view);
         let after = match request.page_token.strip_prefix(&filter.token_prefix()) {
             _ if request.page_token.is_empty() => "",
             Some(name) => name,
@@ -54,7 +58,7 @@ impl CatalogService for Catalog {
         };
         let start = chosen.partition_point(|(task, _)| !after.is_empty() && task.key.task.as_str() <= after);
         let rest = chosen.get(start..).unwrap_or_default();
-        let described = rest.iter().take(page_size).map(|(task, served)| to_proto::task(task, served));
+        let described = rest.iter().take(page_size).map(|(task, served)| to_proto::task(task, served, &view));
         let page = first_that_fit(described, MAX_PAGE_BYTES);
         let next_page_token = match page.last() {
             Some(task) if page.len() < rest.len() => format!("{}{}", filter.token_prefix(), task.name),
@@ -65,12 +69,14 @@ impl CatalogService for Catalog {
 
     async fn get_task(&self, request: Request<v1::GetTaskRequest>) -> Result<Response<v1::GetTaskResponse>, Status> {
         self.serving.check_open()?;
+        let caller = Caller::of(request.extensions())?;
+        let view = caller.view(self.serving.engine().live());
         let request = request.into_inner();
-        let key = from_proto::task_key("task", &request.task)?;
+        let key = view.key("task", &request.task)?;
         let selector = from_proto::selector(&request.version)?;
-        let found = self.serving.engine().live().find(&key).and_then(|task| Some((task.select(&selector)?, task)));
+        let found = view.live.find(&key).and_then(|task| Some((task.select(&selector)?, task)));
         let (served, task) = found.ok_or_else(|| status::not_found("no such task, version or alias"))?;
-        Ok(Response::new(v1::GetTaskResponse { task: Some(to_proto::task(&task, &served)) }))
+        Ok(Response::new(v1::GetTaskResponse { task: Some(to_proto::task(&task, &served, &view)) }))
     }
 
     async fn search_tasks(
@@ -78,7 +84,9 @@ impl CatalogService for Catalog {
         request: Request<v1::SearchTasksRequest>,
     ) -> Result<Response<v1::SearchTasksResponse>, Status> {
         self.serving.check_open()?;
-        search(&self.serving, &self.finder, request.into_inner()).await.map(Response::new)
+        let caller = Caller::of(request.extensions())?;
+        let view = caller.view(self.serving.engine().live());
+        search(&view, &self.finder, request.into_inner()).await.map(Response::new)
     }
 
     async fn similar_tasks(
@@ -86,7 +94,9 @@ impl CatalogService for Catalog {
         request: Request<v1::SimilarTasksRequest>,
     ) -> Result<Response<v1::SimilarTasksResponse>, Status> {
         self.serving.check_open()?;
-        similar(&self.serving, &self.finder, request.into_inner()).await.map(Response::new)
+        let caller = Caller::of(request.extensions())?;
+        let view = caller.view(self.serving.engine().live());
+        similar(&view, &self.finder, request.into_inner()).await.map(Response::new)
     }
 
     async fn suggest_tasks(
@@ -95,7 +105,9 @@ impl CatalogService for Catalog {
     ) -> Result<Response<v1::SuggestTasksResponse>, Status> {
         self.serving.check_open()?;
         let deadline = from_proto::deadline(request.extensions());
-        suggest(&self.serving, &self.finder, request.into_inner(), deadline).await.map(Response::new)
+        let caller = Caller::of(request.extensions())?;
+        let of_call = (deadline, &caller);
+        suggest(&self.serving, &self.finder, request.into_inner(), of_call).await.map(Response::new)
     }
 
     async fn list_known_tasks(
@@ -103,7 +115,8 @@ impl CatalogService for Catalog {
         request: Request<v1::ListKnownTasksRequest>,
     ) -> Result<Response<v1::ListKnownTasksResponse>, Status> {
         self.serving.check_open()?;
-        known(&self.serving, &self.finder, request.into_inner()).map(Response::new)
+        let caller = Caller::of(request.extensions())?;
+        known(&caller.view(self.serving.engine().live()), &self.finder, request.into_inner()).map(Response::new)
     }
 
     async fn watch_tasks(
@@ -111,7 +124,8 @@ impl CatalogService for Catalog {
         request: Request<v1::WatchTasksRequest>,
     ) -> Result<Response<Self::WatchTasksStream>, Status> {
         self.serving.check_open()?;
-        let responses = watching::start(Arc::clone(&self.serving), request.into_inner())?;
+        let caller = Caller::of(request.extensions())?;
+        let responses = watching::start(Arc::clone(&self.serving), request.into_inner(), caller)?;
         Ok(Response::new(ReceiverStream::new(responses)))
     }
 }
@@ -169,9 +183,8 @@ impl Filter {
     }
 
     /// The tasks that meet all conditions, in order of their names, each with the version that describes it.
-    pub(crate) fn choose(&self, serving: &Serving) -> Vec<(Arc<LiveTask>, Arc<ServedHead>)> {
-        let tasks = serving.engine().live().list(&TenantName::default_tenant());
-        let described = tasks.into_iter().filter_map(|task| {
+    pub(crate) fn choose(&self, view: &View<'_>) -> Vec<(Arc<LiveTask>, Arc<ServedHead>)> {
+        let described = view.tasks().into_iter().filter_map(|task| {
             let served = described(&task)?;
             Some((task, served))
         });

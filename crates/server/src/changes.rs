@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use engine::{Alias, Engine, LiveTask, LiveTraffic, ModelInfo, Reads, ServedHead, TaskKey};
-use registry::{Change, Committed, Digest, Installed, Registry, RegistryError, StoredTask};
+use registry::{Author, Change, Committed, Digest, Installed, Registry, RegistryError, StoredTask};
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::Status;
 use tracing::{info, warn};
 
 use crate::change_log::ChangeLog;
+use crate::credentials::Credentials;
 use crate::status;
 
 /// Jobs that may wait for the writer; one more is refused. Enough for a hundred callers who install at once and list.
@@ -29,6 +30,10 @@ pub(crate) struct Writer {
     registry: Registry,
     engine: Arc<Engine>,
     encoder: Digest,
+    /// Whose job runs.
+    author: Author,
+    /// What the edge knows tokens by.
+    credentials: Arc<Credentials>,
     /// Turns true when the disk has failed and changes are taken no more; the server holds the other end.
     failed: watch::Sender<bool>,
     log: Arc<ChangeLog>,
@@ -55,13 +60,16 @@ impl Changes {
         &self.log
     }
 
-    /// Runs `job` on the writer's thread, after the jobs before it.
+    /// Runs `job` on the writer's thread, after the jobs before it. What it changes is `author`'s doing.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
+        author: &Author,
         job: impl FnOnce(&mut Writer) -> T + Send + 'static,
     ) -> Result<T, Status> {
         let (reply, answer) = oneshot::channel();
+        let author = author.clone();
         let job = Box::new(move |writer: &mut Writer| {
+            writer.author = author;
             // A caller who has left finds the change in the registry all the same.
             let _ = reply.send(job(writer));
         });
@@ -71,9 +79,16 @@ impl Changes {
 }
 
 impl Writer {
-    pub(crate) fn new(registry: Registry, engine: Arc<Engine>, encoder: Digest) -> (Self, watch::Receiver<bool>) {
+    pub(crate) fn new(
+        registry: Registry,
+        engine: Arc<Engine>,
+        encoder: Digest,
+        credentials: Arc<Credentials>,
+    ) -> (Self, watch::Receiver<bool>) {
         let (failed, failure) = watch::channel(registry.is_read_only().is_some());
-        (Self { registry, engine, encoder, failed, log: Arc::default() }, failure)
+        credentials.publish(&registry);
+        let author = Author::server("start");
+        (Self { registry, engine, encoder, author, credentials, failed, log: Arc::default() }, failure)
     }
 
     pub(crate) fn registry(&self) -> &Registry {
@@ -86,7 +101,7 @@ impl Writer {
 
     /// Durable, and not yet visible: for what [`Writer::publish_all`] will show.
     pub(crate) fn store(&mut self, change: Change) -> Result<Committed, RegistryError> {
-        let committed = self.registry.commit(change);
+        let committed = self.registry.commit_by(&self.author, change);
         if self.registry.is_read_only().is_some() {
             self.failed.send_replace(true);
         }
@@ -96,6 +111,9 @@ impl Writer {
     /// Durable first, then visible.
     pub(crate) fn apply(&mut self, change: Change) -> Result<Committed, RegistryError> {
         let committed = self.store(change)?;
+        if committed.tenants_changed {
+            self.credentials.publish(&self.registry);
+        }
         for (key, task) in &committed.tasks {
             self.publish(key, task.as_deref());
         }

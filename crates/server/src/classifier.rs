@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::caller::Caller;
 use crate::classify_stream::OfAll;
 use crate::serving::Serving;
 use crate::{classify_stream, classify_tasks, from_proto, rewards, status, to_proto, zero_shot};
@@ -28,7 +29,9 @@ impl ClassifierService for Classifier {
         self.serving.check_open()?;
         let deadline = from_proto::deadline(request.extensions());
         let by_header = from_proto::asks_for_canary(request.metadata());
-        let (mut ask, wanted) = from_proto::classify(request.into_inner(), deadline)?;
+        let caller = Caller::of(request.extensions())?;
+        let view = caller.view(self.serving.engine().live());
+        let (mut ask, wanted) = from_proto::classify(request.into_inner(), deadline, &view)?;
         ask.selector = from_proto::with_header(ask.selector, by_header);
         let answer = self.serving.engine().classify(ask).await.map_err(status::of_engine)?;
         Ok(Response::new(to_proto::classify(&answer, wanted, received)))
@@ -41,7 +44,7 @@ impl ClassifierService for Classifier {
         self.serving.check_open()?;
         let deadline = from_proto::deadline(request.extensions());
         let by_header = from_proto::asks_for_canary(request.metadata());
-        let of_all = OfAll { deadline, by_header };
+        let of_all = OfAll { deadline, by_header, caller: Caller::of(request.extensions())? };
         let responses = classify_stream::start(Arc::clone(&self.serving), request.into_inner(), of_all);
         Ok(Response::new(ReceiverStream::new(responses)))
     }
@@ -52,7 +55,8 @@ impl ClassifierService for Classifier {
     ) -> Result<Response<v1::ClassifyTasksResponse>, Status> {
         self.serving.check_open()?;
         let deadline = from_proto::deadline(request.extensions());
-        classify_tasks::answer(&self.serving, request.into_inner(), deadline).await.map(Response::new)
+        let caller = Caller::of(request.extensions())?;
+        classify_tasks::answer(&self.serving, request.into_inner(), (deadline, &caller)).await.map(Response::new)
     }
 
     async fn classify_tasks_stream(
@@ -61,9 +65,10 @@ impl ClassifierService for Classifier {
     ) -> Result<Response<Self::ClassifyTasksStreamStream>, Status> {
         self.serving.check_open()?;
         let deadline = from_proto::deadline(request.extensions());
+        let caller = Caller::of(request.extensions())?;
         let v1::ClassifyTasksStreamRequest { input, tasks, selector, options } = request.into_inner();
         let request = v1::ClassifyTasksRequest { input, tasks, selector, options };
-        let responses = classify_tasks::start(Arc::clone(&self.serving), request, deadline)?;
+        let responses = classify_tasks::start(Arc::clone(&self.serving), request, (deadline, &caller))?;
         Ok(Response::new(ReceiverStream::new(responses)))
     }
 
@@ -71,7 +76,9 @@ impl ClassifierService for Classifier {
         let received = Instant::now();
         self.serving.check_open()?;
         let deadline = from_proto::deadline(request.extensions());
-        let (ask, wanted) = zero_shot::ask(request.into_inner(), deadline)?;
+        let caller = Caller::of(request.extensions())?;
+        let view = caller.view(self.serving.engine().live());
+        let (ask, wanted) = zero_shot::ask(request.into_inner(), deadline, &view)?;
         let answer = self.serving.engine().zero_shot(ask).await.map_err(status::of_engine)?;
         Ok(Response::new(zero_shot::reply(answer, wanted, received)))
     }
@@ -80,7 +87,9 @@ impl ClassifierService for Classifier {
         let received = Instant::now();
         self.serving.check_open()?;
         let deadline = from_proto::deadline(request.extensions());
-        let ask = rewards::score(request.into_inner(), deadline)?;
+        let caller = Caller::of(request.extensions())?;
+        let view = caller.view(self.serving.engine().live());
+        let ask = rewards::score(request.into_inner(), deadline, &view)?;
         let answer = self.serving.engine().reward(ask).await.map_err(rewards::score_refused)?;
         Ok(Response::new(rewards::scored(answer, received)))
     }
@@ -89,7 +98,9 @@ impl ClassifierService for Classifier {
         let received = Instant::now();
         self.serving.check_open()?;
         let deadline = from_proto::deadline(request.extensions());
-        let ask = rewards::compare(request.into_inner(), deadline)?;
+        let caller = Caller::of(request.extensions())?;
+        let view = caller.view(self.serving.engine().live());
+        let ask = rewards::compare(request.into_inner(), deadline, &view)?;
         let answer = self.serving.engine().reward(ask).await.map_err(rewards::compare_refused)?;
         Ok(Response::new(rewards::compared(answer, received)))
     }
@@ -98,8 +109,9 @@ impl ClassifierService for Classifier {
         let received = Instant::now();
         self.serving.check_open()?;
         let deadline = from_proto::deadline(request.extensions());
-        let ask = from_proto::embed(request.into_inner(), deadline)?;
         let engine = self.serving.engine();
+        let caller = Caller::of(request.extensions())?;
+        let ask = from_proto::embed(request.into_inner(), deadline, &caller.view(engine.live()))?;
         let embedding = engine.embed(ask).await.map_err(status::of_engine)?;
         let encoder = engine.info().map_or("", |info| &info.encoder_digest);
         Ok(Response::new(to_proto::embed(embedding, encoder, received)))

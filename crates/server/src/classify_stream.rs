@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tonic::{Status, Streaming};
 
+use crate::caller::Caller;
 use crate::serving::Serving;
 use crate::{from_proto, status, to_proto};
 
@@ -20,11 +21,12 @@ const MAX_ID_BYTES: usize = 128;
 type Responses = mpsc::Sender<Result<v1::ClassifyStreamResponse, Status>>;
 
 /// What holds for every request of a stream.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct OfAll {
     pub(crate) deadline: Option<Instant>,
     /// Whether the call asks for the canary by its header.
     pub(crate) by_header: bool,
+    pub(crate) caller: Caller,
 }
 
 /// Reads `requests` on a task of its own and answers into the channel it returns. The work ends when the client has
@@ -63,7 +65,10 @@ async fn answer_all(
         };
         match request {
             Ok(Some(request)) => {
-                let (serving, responses) = (Arc::clone(&serving), responses.clone());
+                if let Err(ended) = of_all.caller.check_still_good() {
+                    break Some(ended);
+                }
+                let (serving, responses, of_all) = (Arc::clone(&serving), responses.clone(), of_all.clone());
                 in_flight.spawn(async move {
                     let response = answer_one(&serving, request, of_all).await;
                     // A client that has gone away reads no answer.
@@ -95,7 +100,8 @@ async fn answer_one(
     }
     let request = v1::ClassifyRequest { task, version, inputs: input.into_iter().collect(), options };
     let answered = async {
-        let (mut ask, wanted) = from_proto::classify(request, of_all.deadline)?;
+        let view = of_all.caller.view(serving.engine().live());
+        let (mut ask, wanted) = from_proto::classify(request, of_all.deadline, &view)?;
         ask.selector = from_proto::with_header(ask.selector, of_all.by_header);
         let answer = serving.engine().classify(ask).await;
         let answer = answer.map_err(|error| status::of_engine(from_proto::with_single_input(error)))?;

@@ -5,15 +5,17 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use api::v1;
-use engine::{Alias, EngineError, ManyAsk, Mode, Reading, Selector, TaskAnswer, TaskKey, TenantName};
+use engine::{Alias, EngineError, ManyAsk, Mode, Reading, Selector, TaskAnswer, TaskKey};
 use futures_util::FutureExt;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::Status;
 
+use crate::caller::Caller;
 use crate::catalog::Filter;
 use crate::from_proto::Wanted;
 use crate::serving::Serving;
+use crate::view::View;
 use crate::{from_proto, status, to_proto};
 
 /// Outcomes that wait for a slow reader; the heads wait with them.
@@ -37,10 +39,10 @@ struct Question {
 pub(crate) async fn answer(
     serving: &Serving,
     request: v1::ClassifyTasksRequest,
-    deadline: Option<Instant>,
+    of_call: (Option<Instant>, &Caller),
 ) -> Result<v1::ClassifyTasksResponse, Status> {
     let received = Instant::now();
-    let (question, mode, wanted) = Question::parse(serving, request, deadline)?.into_parts();
+    let (question, mode, wanted) = Question::parse(serving, request, of_call)?.into_parts();
     let Asked { names, mut outcomes, ask, places } = question;
     let (mut rows, mut timing) = (0, engine::Timing::default());
     // The permit of the answer is held until all of it has become messages.
@@ -71,10 +73,10 @@ pub(crate) async fn answer(
 pub(crate) fn start(
     serving: Arc<Serving>,
     request: v1::ClassifyTasksRequest,
-    deadline: Option<Instant>,
+    of_call: (Option<Instant>, &Caller),
 ) -> Result<mpsc::Receiver<Result<v1::ClassifyTasksStreamResponse, Status>>, Status> {
     let received = Instant::now();
-    let question = Question::parse(&serving, request, deadline)?;
+    let question = Question::parse(&serving, request, of_call)?;
     let (responses, receiver) = mpsc::channel(MAX_WAITING);
     tokio::spawn(async move {
         let gone = responses.clone();
@@ -140,7 +142,12 @@ struct Asked {
 }
 
 impl Question {
-    fn parse(serving: &Serving, request: v1::ClassifyTasksRequest, deadline: Option<Instant>) -> Result<Self, Status> {
+    fn parse(
+        serving: &Serving,
+        request: v1::ClassifyTasksRequest,
+        (deadline, caller): (Option<Instant>, &Caller),
+    ) -> Result<Self, Status> {
+        let view = caller.view(serving.engine().live());
         let v1::ClassifyTasksRequest { input, tasks, selector, options } = request;
         let from_proto::Options { wanted, mode, reading } = from_proto::options(options.as_ref(), deadline)?;
         let mode = mode.unwrap_or(Mode::Exact);
@@ -153,7 +160,7 @@ impl Question {
         let (mut names, mut references) = (Vec::new(), Vec::new());
         let mut known = HashSet::new();
         for (index, reference) in tasks.into_iter().enumerate() {
-            let parsed = parse_reference(index, &reference);
+            let parsed = parse_reference(index, &reference, &view);
             let is_new = parsed.as_ref().map_or(true, |reference| known.insert(reference.clone()));
             if is_new {
                 names.push(reference.task);
@@ -162,7 +169,7 @@ impl Question {
         }
         if let Some(selector) = selector {
             let live = Selector::Alias(Alias::live());
-            for key in selected(serving, selector)? {
+            for key in selected(&view, selector)? {
                 let reference = (key, live.clone());
                 if known.insert(reference.clone()) {
                     names.push(reference.0.task.to_string());
@@ -194,18 +201,22 @@ impl Question {
     }
 }
 
-fn parse_reference(index: usize, reference: &v1::TaskReference) -> Result<(TaskKey, Selector), Status> {
-    let key = from_proto::task_key(&format!("tasks[{index}].task"), &reference.task)?;
+fn parse_reference(
+    index: usize,
+    reference: &v1::TaskReference,
+    view: &View<'_>,
+) -> Result<(TaskKey, Selector), Status> {
+    let key = view.key(&format!("tasks[{index}].task"), &reference.task)?;
     let version = reference.version.parse();
     let version = version.map_err(|error| status::of_name(&format!("tasks[{index}].version"), &error))?;
     Ok((key, version))
 }
 
 /// The tasks that meet the selector and have a live version, in order of name.
-fn selected(serving: &Serving, selector: v1::TaskSelector) -> Result<Vec<TaskKey>, Status> {
+fn selected(view: &View<'_>, selector: v1::TaskSelector) -> Result<Vec<TaskKey>, Status> {
     let filter = Filter::parse(selector)?;
     let live = Selector::Alias(Alias::live());
-    let tasks = serving.engine().live().list(&TenantName::default_tenant());
+    let tasks = view.tasks();
     let meets = |task: &&Arc<engine::LiveTask>| task.select(&live).is_some_and(|served| filter.accepts(task, &served));
     Ok(tasks.iter().filter(meets).map(|task| task.key.clone()).collect())
 }

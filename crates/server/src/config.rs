@@ -9,10 +9,11 @@ use clap::Args;
 use deberta::{Device, FastTokenizer, Kernels, LoadOptions, Precision, Source};
 use engine::{EngineParts, Limits, Model, ModelError, Tokenizer};
 use registry::{Bundle, Digest, OpenOptions};
-use server::{Adjustable, Parts, Reloading, Settings, Tls, TlsFiles, WatchedFolder};
+use server::{Access, Adjustable, Parts, Reloading, Settings, Tls, TlsFiles, WatchedFolder};
 
 use crate::open_files::room_for;
 use crate::telemetry;
+use crate::who_may_call::{self, Switch};
 
 /// Folder of the data directory that holds the registry.
 pub(crate) const REGISTRY_FOLDER: &str = "registry";
@@ -57,6 +58,15 @@ pub(crate) struct Serve {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, env = "HEADWATER_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:50051")]
     pub(crate) listen: SocketAddr,
+    /// Whether callers need credentials, on or off [default: off on a loopback address; elsewhere it must be said]
+    #[arg(long, env = "HEADWATER_AUTH", value_name = "SWITCH")]
+    auth: Option<Switch>,
+    /// Tenant whose heads all others may read; empty for none. Heads of the bundle are `default`'s
+    #[arg(long, env = "HEADWATER_CATALOGUE_TENANT", value_name = "NAME", default_value = "default")]
+    catalogue_tenant: String,
+    /// File that says which tenant a client certificate stands for: lines of tenant, scopes and identity [default: none]
+    #[arg(long, env = "HEADWATER_IDENTITIES", value_name = "FILE")]
+    identities: Option<PathBuf>,
     /// Address for metrics over HTTP [default: none]
     #[arg(long, env = "HEADWATER_METRICS", value_name = "ADDR")]
     pub(crate) metrics: Option<SocketAddr>,
@@ -156,6 +166,12 @@ pub(crate) struct Serve {
 }
 
 impl Serve {
+    /// Who may call.
+    pub(crate) fn access(&self) -> Result<Access, String> {
+        let decided = who_may_call::decide(self.auth, self.listen)?;
+        who_may_call::access(decided, &self.catalogue_tenant, self.identities.as_deref())
+    }
+
     /// What of it may change while the server runs, once it makes sense.
     pub(crate) fn adjustable(&self) -> Result<Adjustable, String> {
         self.check_bounds()?;
@@ -220,7 +236,7 @@ impl Serve {
     /// encoder itself is loaded by the worker.
     pub(crate) fn into_parts(self, outside: Outside) -> Result<Parts, Failure> {
         let Adjustable { limits, max_connections, drain, fit_memory_bytes } = self.adjustable()?;
-        let tls = self.tls()?;
+        let (tls, access) = (self.tls()?, self.access()?);
         let bundle_dir = self.bundle.unwrap_or_else(|| self.data.join(BUNDLE_FOLDER));
         let bundle = Bundle::open(&bundle_dir)?;
         let encoder_dir = bundle.encoder_dir();
@@ -257,6 +273,7 @@ impl Serve {
                 max_connections,
                 max_message_bytes: self.max_message_bytes,
                 drain,
+                access,
                 reflection: !self.no_reflection,
                 fit_memory_bytes,
                 watch: self.watch.map(|dir| WatchedFolder { dir, every: LOOK_EVERY }),

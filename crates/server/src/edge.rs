@@ -1,4 +1,4 @@
-//! What surrounds every call: its deadline, containment of panics, and codes that name the right side's fault.
+//! What surrounds every call: who makes it, its deadline, containment of panics, and codes that name the right side's fault.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -13,6 +13,7 @@ use tonic::body::Body;
 use tonic::service::Routes;
 use tower::ServiceExt;
 
+use crate::auth::Auth;
 use crate::deadline;
 use crate::expiring_body::ExpiringBody;
 use crate::metrics::Metrics;
@@ -22,12 +23,13 @@ use crate::status;
 #[derive(Debug, Clone)]
 pub(crate) struct Edge {
     routes: Routes,
+    auth: Auth,
     metrics: Arc<Metrics>,
 }
 
 impl Edge {
-    pub(crate) fn new(routes: Routes, metrics: Arc<Metrics>) -> Self {
-        Self { routes: routes.prepare(), metrics }
+    pub(crate) fn new(routes: Routes, auth: Auth, metrics: Arc<Metrics>) -> Self {
+        Self { routes: routes.prepare(), auth, metrics }
     }
 
     /// Answers one call. Nothing that a handler does ends the connection.
@@ -35,6 +37,10 @@ impl Edge {
         let _call = self.metrics.call_started();
         if !is_grpc(&request) {
             return Ok(self.refused(status::not_grpc()));
+        }
+        match self.auth.admit(&request) {
+            Ok(caller) => drop(caller.map(|caller| request.extensions_mut().insert(caller))),
+            Err(refusal) => return Ok(self.refused(refusal)),
         }
         let deadline = match deadline::parse(request.headers(), Instant::now()) {
             Ok(deadline) => deadline,

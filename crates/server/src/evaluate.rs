@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::{Status, Streaming};
 
+use crate::caller::Caller;
 use crate::serving::Serving;
 use crate::status;
 use events::{Events, Responses};
@@ -37,13 +38,13 @@ const MAX_WAITING: usize = 64;
 pub(crate) fn start(
     serving: Arc<Serving>,
     requests: Streaming<v1::EvaluateHeadRequest>,
-    deadline: Option<Instant>,
+    of_call: (Option<Instant>, Caller),
 ) -> Result<mpsc::Receiver<Result<v1::EvaluateHeadResponse, Status>>, Status> {
     let permit = Arc::clone(serving.evaluations()).try_acquire_owned().map_err(|_| status::too_many_evaluations())?;
     let (responses, receiver) = mpsc::channel(MAX_WAITING);
     tokio::spawn(async move {
         let _permit = permit;
-        let work = evaluate(Arc::clone(&serving), requests, deadline, responses.clone());
+        let work = evaluate(Arc::clone(&serving), requests, of_call, responses.clone());
         // A panic must not leave the client waiting.
         let contained = AssertUnwindSafe(work).catch_unwind();
         let ended = tokio::select! {
@@ -62,12 +63,12 @@ pub(crate) fn start(
 async fn evaluate(
     serving: Arc<Serving>,
     requests: Streaming<v1::EvaluateHeadRequest>,
-    deadline: Option<Instant>,
+    (deadline, caller): (Option<Instant>, Caller),
     responses: Responses,
 ) -> Result<(), Status> {
     let events = Events::new(responses);
     let mut incoming = Incoming::new(requests, serving.engine().limits().max_inputs);
-    let plan = Arc::new(Plan::parse(incoming.plan().await?, serving.engine())?);
+    let plan = Arc::new(Plan::parse(incoming.plan().await?, &caller.view(serving.engine().live()))?);
     let asked = asking::ask_all(&serving, &plan, &mut incoming, (deadline, &events)).await?;
     if asked.rows.is_empty() {
         let first = asked.first_skipped.map_or_else(String::new, |bad| {
@@ -93,7 +94,7 @@ async fn evaluate(
     let stored = match (plan.store, &judgement.fitted) {
         (true, Some(fitted)) => {
             events.progress(v1::Stage::Installing, 0, 1);
-            Some(storing::store(&serving, &plan.first, fitted.clone()).await?)
+            Some(storing::store((&serving, &caller), &plan.first, fitted.clone()).await?)
         }
         (true | false, _) => None,
     };

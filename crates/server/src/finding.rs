@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use api::v1;
-use engine::{HeadDirections, LabelSet, LiveTask, Reading, ServedHead, TenantName, cosine};
+use engine::{HeadDirections, LabelSet, LiveTask, Reading, ServedHead, cosine};
 use registry::{KnownTask, published_tasks};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -11,10 +11,12 @@ use tonic::Status;
 use tracing::error;
 use wildmatch::WildMatch;
 
+use crate::caller::Caller;
 use crate::catalog::{Bounds, Filter, MAX_PAGE_BYTES, PAGE, first_that_fit, token_prefix};
 use crate::ranking::{Field, Match, Query, rank};
 use crate::samples::{OfHead, SampleVectors, nearest, one_sequence, pooled};
 use crate::serving::Serving;
+use crate::view::View;
 use crate::{from_proto, status, to_proto};
 
 /// Matches on a page of a search.
@@ -60,7 +62,7 @@ impl Finder {
 
 /// Tasks by words.
 pub(crate) async fn search(
-    serving: &Serving,
+    view: &View<'_>,
     finder: &Finder,
     request: v1::SearchTasksRequest,
 ) -> Result<v1::SearchTasksResponse, Status> {
@@ -70,7 +72,7 @@ pub(crate) async fn search(
     let prefix = token_prefix(&(&words, &selector));
     let filter = Filter::parse(selector.unwrap_or_default())?;
     let start = place(&page_token, &prefix)?;
-    let chosen = filter.choose(serving);
+    let chosen = filter.choose(view);
     let (chosen, matches) = finder
         .compute(move || {
             let matches = rank(&words, chosen.iter().map(|(task, served)| (&task.key.task, served.head.as_ref())));
@@ -78,7 +80,7 @@ pub(crate) async fn search(
         })
         .await?;
     let rest = matches.get(start..).unwrap_or_default();
-    let found = rest.iter().take(page_size).filter_map(|found| task_match(&chosen, found));
+    let found = rest.iter().take(page_size).filter_map(|found| task_match(&chosen, found, view));
     let page = first_that_fit(found, MAX_PAGE_BYTES);
     let next = start + page.len();
     let next_page_token = if next < matches.len() { format!("{prefix}{next}") } else { String::new() };
@@ -87,11 +89,11 @@ pub(crate) async fn search(
 
 /// Tasks like another.
 pub(crate) async fn similar(
-    serving: &Serving,
+    view: &View<'_>,
     finder: &Finder,
     request: v1::SimilarTasksRequest,
 ) -> Result<v1::SimilarTasksResponse, Status> {
-    let key = from_proto::task_key("task", &request.task)?;
+    let key = view.key("task", &request.task)?;
     let selector = from_proto::selector(&request.version)?;
     let limit = TASKS.parse("limit", request.limit)?;
     let by = match v1::Similarity::try_from(request.by) {
@@ -100,7 +102,7 @@ pub(crate) async fn similar(
         Err(_) => return Err(from_proto::unknown_number("by", request.by)),
     };
     let filter = Filter::parse(request.selector.unwrap_or_default())?;
-    let own = serving.engine().live().find(&key).and_then(|task| task.select(&selector));
+    let own = view.live.find(&key).and_then(|task| task.select(&selector));
     let own = own.ok_or_else(|| status::not_found("no such task, version or alias"))?;
     let parts = own.head.parts();
     if by == v1::Similarity::Labels && parts.labels.is_empty() {
@@ -109,9 +111,10 @@ pub(crate) async fn similar(
     if by == v1::Similarity::Embedding && parts.task_embedding.is_none() {
         return Err(status::failed_precondition("NO_TASK_EMBEDDING", "task", "the head has no task embedding"));
     }
-    let mut others = filter.choose(serving);
+    let mut others = filter.choose(view);
     others.retain(|(task, _)| task.key != key);
-    let tasks = finder.compute(move || most_similar(&own, &others, by, limit)).await?;
+    let found = finder.compute(move || most_similar(&own, &others, by, limit)).await?;
+    let tasks = found.into_iter().map(|found| found.message(view)).collect::<Vec<_>>();
     Ok(v1::SimilarTasksResponse { tasks: first_that_fit(tasks.into_iter(), MAX_PAGE_BYTES), by: by.into() })
 }
 
@@ -120,7 +123,7 @@ pub(crate) async fn suggest(
     serving: &Serving,
     finder: &Finder,
     request: v1::SuggestTasksRequest,
-    deadline: Option<Instant>,
+    (deadline, caller): (Option<Instant>, &Caller),
 ) -> Result<v1::SuggestTasksResponse, Status> {
     let limit = TASKS.parse("limit", request.limit)?;
     let filter = Filter::parse(request.selector.unwrap_or_default())?;
@@ -132,7 +135,8 @@ pub(crate) async fn suggest(
     let reading = Reading { deadline, ..Reading::default() };
     let vector = pooled(engine, one_sequence(&from_proto::input(input), None), reading).await;
     let vector = vector.map_err(|error| status::of_engine(from_proto::with_single_input(error)))?;
-    let all = filter.choose(serving);
+    let view = caller.view(engine.live());
+    let all = filter.choose(&view);
     let n_all = all.len();
     let (with, without): (Vec<_>, Vec<_>) =
         all.into_iter().partition(|(_, served)| !served.head.parts().about.samples.is_empty());
@@ -149,7 +153,7 @@ pub(crate) async fn suggest(
         near
     };
     let tasks = finder.compute(compare).await?.into_iter().map(|((task, served), nearest)| v1::SuggestedTask {
-        task: Some(to_proto::task(&task, &served)),
+        task: Some(to_proto::task(&task, &served, &view)),
         similarity: nearest.similarity,
         sample: nearest.sample as u32,
     });
@@ -163,7 +167,7 @@ pub(crate) async fn suggest(
 
 /// Published tasks, served or not.
 pub(crate) fn known(
-    serving: &Serving,
+    view: &View<'_>,
     finder: &Finder,
     request: v1::ListKnownTasksRequest,
 ) -> Result<v1::ListKnownTasksResponse, Status> {
@@ -178,11 +182,7 @@ pub(crate) fn known(
             && (kinds.is_empty() || kinds.contains(&task.kind))
     };
     let chosen: Vec<_> = finder.known.iter().filter(chosen).collect();
-    let live = serving.engine().live();
-    let is_served = |name: &str| {
-        let key = name.parse().map(|task| engine::TaskKey { tenant: TenantName::default_tenant(), task });
-        key.is_ok_and(|key| live.find(&key).is_some())
-    };
+    let is_served = |name: &str| view.key("name", name).is_ok_and(|key| view.live.find(&key).is_some());
     let tasks = chosen.iter().skip(start).take(page_size).map(|task| v1::KnownTask {
         name: task.name.clone(),
         kind: to_proto::kind(task.kind).into(),
@@ -204,14 +204,18 @@ fn place(page_token: &str, prefix: &str) -> Result<usize, Status> {
     place.ok_or_else(|| status::invalid_field("page_token", "it belongs to another selection"))
 }
 
-fn task_match(chosen: &[Described], found: &Match) -> Option<v1::TaskMatch> {
+fn task_match(chosen: &[Described], found: &Match, view: &View<'_>) -> Option<v1::TaskMatch> {
     let (task, served) = chosen.get(found.task)?;
     let reasons = found.reasons.iter().map(|reason| v1::MatchReason {
         word: reason.word.clone(),
         field: search_field(reason.field).into(),
         points: reason.points,
     });
-    Some(v1::TaskMatch { task: Some(to_proto::task(task, served)), score: found.score, reasons: reasons.collect() })
+    Some(v1::TaskMatch {
+        task: Some(to_proto::task(task, served, view)),
+        score: found.score,
+        reasons: reasons.collect(),
+    })
 }
 
 fn search_field(field: Field) -> v1::SearchField {
@@ -225,7 +229,22 @@ fn search_field(field: Field) -> v1::SearchField {
     }
 }
 
-fn most_similar(own: &ServedHead, others: &[Described], by: v1::Similarity, limit: usize) -> Vec<v1::SimilarTask> {
+/// A task that is like another.
+struct Similar {
+    described: Described,
+    similarity: f64,
+    shared_labels: Vec<String>,
+}
+
+impl Similar {
+    fn message(self, view: &View<'_>) -> v1::SimilarTask {
+        let (task, served) = &self.described;
+        let task = Some(to_proto::task(task, served, view));
+        v1::SimilarTask { task, similarity: self.similarity, shared_labels: self.shared_labels }
+    }
+}
+
+fn most_similar(own: &ServedHead, others: &[Described], by: v1::Similarity, limit: usize) -> Vec<Similar> {
     let own_labels = LabelSet::of(&own.head);
     let own_directions = HeadDirections::of(&own.head);
     let similarity = |served: &ServedHead| match by {
@@ -251,10 +270,10 @@ fn most_similar(own: &ServedHead, others: &[Described], by: v1::Similarity, limi
         }
         v1::Similarity::Embedding | v1::Similarity::Head => Vec::new(),
     };
-    let message = |((task, served), similarity): (&Described, f64)| v1::SimilarTask {
-        task: Some(to_proto::task(task, served)),
+    let similar = |(described, similarity): (&Described, f64)| Similar {
+        described: described.clone(),
         similarity,
-        shared_labels: shared(served),
+        shared_labels: shared(&described.1),
     };
-    found.into_iter().take(limit).map(message).collect()
+    found.into_iter().take(limit).map(similar).collect()
 }

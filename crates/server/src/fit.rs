@@ -19,6 +19,7 @@ use self::intake::Intake;
 use self::label_book::Labels;
 use self::plan::Plan;
 use self::solving::Solving;
+use crate::caller::Caller;
 use crate::install::{self, Placed};
 use crate::serving::Serving;
 use crate::status;
@@ -42,10 +43,11 @@ const MESSAGES_WAITING: usize = 64;
 pub(crate) fn start(
     serving: Arc<Serving>,
     messages: Streaming<v1::FitHeadRequest>,
+    caller: Caller,
 ) -> mpsc::Receiver<Result<v1::FitHeadResponse, Status>> {
     let (events, receiver) = mpsc::channel(MESSAGES_WAITING);
     tokio::spawn(async move {
-        let fitting = AssertUnwindSafe(fit(&serving, messages, events.clone())).catch_unwind();
+        let fitting = AssertUnwindSafe(fit((&serving, &caller), messages, events.clone())).catch_unwind();
         let end = tokio::select! {
             end = fitting => end.unwrap_or_else(|_| Err(status::internal("internal error", "a fit panicked"))),
             () = events.closed() => return,
@@ -59,10 +61,14 @@ pub(crate) fn start(
     receiver
 }
 
-async fn fit(serving: &Serving, mut messages: Streaming<v1::FitHeadRequest>, events: Events) -> Result<(), Status> {
+async fn fit(
+    (serving, caller): (&Serving, &Caller),
+    mut messages: Streaming<v1::FitHeadRequest>,
+    events: Events,
+) -> Result<(), Status> {
     let mut teller = Teller::new(events);
     let plan = match messages.message().await.map_err(status::correct_transport)?.and_then(|message| message.part) {
-        Some(Part::Plan(plan)) => Plan::parse(plan, serving)?,
+        Some(Part::Plan(plan)) => Plan::parse(plan, serving, caller)?,
         Some(Part::Rows(_)) | None => {
             return Err(status::invalid_field("plan", "the first message must be the plan"));
         }
@@ -111,7 +117,7 @@ async fn fit(serving: &Serving, mut messages: Streaming<v1::FitHeadRequest>, eve
     } else {
         let key = plan.key.clone();
         let install = Install { key, version: None, head, encoder, forced: false, aliases: Vec::new() };
-        Some(install::place(serving, install, plan.make_live).await?)
+        Some(install::place(serving, caller, (install, plan.make_live)).await?)
     };
     teller.report(report(&plan, &fitted, &story, (digest, placed), &labels.names)).await;
     Ok(())

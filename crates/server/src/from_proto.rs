@@ -3,13 +3,15 @@
 use api::v1;
 use engine::{
     Aggregation, Ask, Call, EmbedAsk, EngineError, HeadKind, Input, MAX_TRAFFIC_KEY_BYTES, Mode, NameError, Reading,
-    Selector, TaskKey, TaskName, TenantName, Truncation, VectorKind,
+    Selector, TaskKey, TaskName, Truncation, VectorKind,
 };
 use tonic::metadata::MetadataMap;
 use tonic::{Extensions, Status};
 
+use crate::caller::Caller;
 use crate::deadline::Deadline;
 use crate::status::{invalid_field, of_name};
+use crate::view::View;
 
 /// The options of a call, as far as this side of the engine needs them.
 #[derive(Debug, Clone, Copy)]
@@ -27,10 +29,10 @@ pub(crate) struct Options {
     pub(crate) reading: Reading,
 }
 
-/// A task inside the caller's tenant.
-pub(crate) fn task_key(field: &str, task: &str) -> Result<TaskKey, Status> {
+/// A task of the caller's own, to be changed.
+pub(crate) fn task_key(field: &str, task: &str, caller: &Caller) -> Result<TaskKey, Status> {
     let task: TaskName = task.parse().map_err(|error: NameError| of_name(field, &error))?;
-    Ok(TaskKey { tenant: TenantName::default_tenant(), task })
+    Ok(TaskKey { tenant: caller.tenant().clone(), task })
 }
 
 /// A version number, an alias, or nothing for `live`.
@@ -75,10 +77,11 @@ pub(crate) fn deadline(extensions: &Extensions) -> Option<tokio::time::Instant> 
 pub(crate) fn classify(
     request: v1::ClassifyRequest,
     deadline: Option<tokio::time::Instant>,
+    view: &View<'_>,
 ) -> Result<(Ask, Wanted), Status> {
     let Options { wanted, mode, reading } = options(request.options.as_ref(), deadline)?;
     let traffic_key = request.options.map_or_else(String::new, |options| options.traffic_key);
-    let key = task_key("task", &request.task)?;
+    let key = view.key("task", &request.task)?;
     let ask = Ask {
         selector: divided(&key, &request.version, &traffic_key)?,
         key,
@@ -120,11 +123,15 @@ pub(crate) fn with_single_input(mut error: EngineError) -> EngineError {
 }
 
 /// Texts whose vectors are wanted.
-pub(crate) fn embed(request: v1::EmbedRequest, deadline: Option<tokio::time::Instant>) -> Result<EmbedAsk, Status> {
+pub(crate) fn embed(
+    request: v1::EmbedRequest,
+    deadline: Option<tokio::time::Instant>,
+    view: &View<'_>,
+) -> Result<EmbedAsk, Status> {
     let task = match (request.task.as_str(), request.version.as_str()) {
         ("", "") => None,
         ("", _) => return Err(invalid_field("version", "a version without a task")),
-        (task, version) => Some((task_key("task", task)?, selector(version)?)),
+        (task, version) => Some((view.key("task", task)?, selector(version)?)),
     };
     let kind = match v1::VectorKind::try_from(request.vector) {
         Ok(v1::VectorKind::Unspecified | v1::VectorKind::Pooled) => VectorKind::Pooled,

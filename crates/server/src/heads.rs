@@ -10,6 +10,7 @@ use registry::{Change, Committed, StoredTask};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::caller::Caller;
 use crate::changes::Writer;
 use crate::heads_folder::Listing;
 use crate::serving::Serving;
@@ -37,8 +38,9 @@ impl HeadService for Heads {
         request: Request<Streaming<v1::InstallHeadRequest>>,
     ) -> Result<Response<v1::InstallHeadResponse>, Status> {
         self.serving.check_open()?;
+        let caller = Caller::of(request.extensions())?;
         let (header, folder) = upload::receive(request.into_inner()).await?;
-        install::install(&self.serving, header, folder).await.map(Response::new)
+        install::install(&self.serving, &caller, (header, folder)).await.map(Response::new)
     }
 
     async fn list_versions(
@@ -46,8 +48,14 @@ impl HeadService for Heads {
         request: Request<v1::ListVersionsRequest>,
     ) -> Result<Response<v1::ListVersionsResponse>, Status> {
         self.serving.check_open()?;
-        let key = from_proto::task_key("task", &request.get_ref().task)?;
-        let listed = self.serving.changes().run(move |writer| Some((list_versions(writer, &key)?, key))).await?;
+        let caller = Caller::of(request.extensions())?;
+        let own = from_proto::task_key("task", &request.get_ref().task, &caller)?;
+        let keys = caller.view(self.serving.engine().live()).keys(own.task);
+        let list = move |writer: &mut Writer| {
+            let key = stored(writer, keys);
+            Some((list_versions(writer, &key)?, key))
+        };
+        let listed = self.serving.changes().run(caller.author(), list).await?;
         let listed = listed.map(|(mut listed, key)| {
             listed.shadow_agreement = moving::agreement(&self.serving, &key);
             listed.refused = self.serving.refusals().of(&key).map(to_proto::refused_head);
@@ -58,8 +66,9 @@ impl HeadService for Heads {
 
     async fn set_alias(&self, request: Request<v1::SetAliasRequest>) -> Result<Response<v1::SetAliasResponse>, Status> {
         self.serving.check_open()?;
+        let caller = Caller::of(request.extensions())?;
         let v1::SetAliasRequest { task, alias, change, expected_generation } = request.into_inner();
-        let key = from_proto::task_key("task", &task)?;
+        let key = from_proto::task_key("task", &task, &caller)?;
         let alias = parse_alias(&alias)?;
         let (change, version) = match change {
             Some(AliasChange::Version(number)) => {
@@ -84,7 +93,7 @@ impl HeadService for Heads {
             let committed = writer.apply(change).map_err(status::of_registry)?;
             Ok((previous, committed, writer.registry().task(&key).map_or(0, |task| task.generation)))
         };
-        let (previous, committed, generation) = self.serving.changes().run(apply).await??;
+        let (previous, committed, generation) = self.serving.changes().run(caller.author(), apply).await??;
         Ok(Response::new(v1::SetAliasResponse {
             version: version.map(Version::number),
             previous_version: previous.map(Version::number),
@@ -97,8 +106,9 @@ impl HeadService for Heads {
         request: Request<v1::DeleteVersionRequest>,
     ) -> Result<Response<v1::DeleteVersionResponse>, Status> {
         self.serving.check_open()?;
+        let caller = Caller::of(request.extensions())?;
         let v1::DeleteVersionRequest { task, version, expected_generation } = request.into_inner();
-        let key = from_proto::task_key("task", &task)?;
+        let key = from_proto::task_key("task", &task, &caller)?;
         let version = parse_version(version)?;
         let apply = move |writer: &mut Writer| {
             let actual = writer.registry().task(&key).map_or(0, |task| task.generation);
@@ -109,7 +119,7 @@ impl HeadService for Heads {
                 Some(_) | None => writer.apply(Change::DeleteVersion { key, version, with_aliases: false }),
             }
         };
-        let committed = self.serving.changes().run(apply).await?.map_err(status::of_registry)?;
+        let committed = self.serving.changes().run(caller.author(), apply).await?.map_err(status::of_registry)?;
         Ok(Response::new(v1::DeleteVersionResponse { generation: committed.generation }))
     }
 
@@ -118,8 +128,10 @@ impl HeadService for Heads {
         request: Request<v1::ExportHeadRequest>,
     ) -> Result<Response<Self::ExportHeadStream>, Status> {
         self.serving.check_open()?;
+        let caller = Caller::of(request.extensions())?;
         let request = request.into_inner();
-        let key = from_proto::task_key("task", &request.task)?;
+        let own = from_proto::task_key("task", &request.task, &caller)?;
+        let keys = caller.view(self.serving.engine().live()).keys(own.task);
         let selector = from_proto::selector(&request.version)?;
         match v1::ExportFormat::try_from(request.format) {
             Ok(v1::ExportFormat::Unspecified | v1::ExportFormat::HeadFolder) => {}
@@ -127,18 +139,19 @@ impl HeadService for Heads {
                 return Err(status::invalid_field("goldens", "a model of this format has no place for them"));
             }
             Ok(v1::ExportFormat::Transformers) => {
-                let parts = transformers::export(&self.serving, key, selector).await?;
+                let parts = transformers::export(&self.serving, (&caller, keys), selector).await?;
                 return Ok(Response::new(ReceiverStream::new(parts)));
             }
             Err(_) => return Err(status::invalid_field("format", "not a value of this enum")),
         }
         let export = move |writer: &mut Writer| {
+            let key = stored(writer, keys);
             let installed = writer.registry().task(&key).and_then(|task| task.resolve(&selector)).cloned();
             let installed = installed.ok_or_else(|| status::not_found("no such task, version or alias"))?;
             let folder = writer.registry().export_head(&key, installed.version).map_err(status::of_registry)?;
             Ok::<_, Status>((installed, folder))
         };
-        let (installed, mut folder) = self.serving.changes().run(export).await??;
+        let (installed, mut folder) = self.serving.changes().run(caller.author(), export).await??;
         if request.goldens {
             folder = goldens::with_goldens(&self.serving, &installed).await?;
         }
@@ -147,7 +160,8 @@ impl HeadService for Heads {
 
     async fn rollback(&self, request: Request<v1::RollbackRequest>) -> Result<Response<v1::RollbackResponse>, Status> {
         self.serving.check_open()?;
-        moving::roll_back(&self.serving, request.into_inner()).await.map(Response::new)
+        let caller = Caller::of(request.extensions())?;
+        moving::roll_back(&self.serving, &caller, request.into_inner()).await.map(Response::new)
     }
 
     async fn set_traffic(
@@ -155,7 +169,8 @@ impl HeadService for Heads {
         request: Request<v1::SetTrafficRequest>,
     ) -> Result<Response<v1::SetTrafficResponse>, Status> {
         self.serving.check_open()?;
-        moving::set_traffic(&self.serving, request.into_inner()).await.map(Response::new)
+        let caller = Caller::of(request.extensions())?;
+        moving::set_traffic(&self.serving, &caller, request.into_inner()).await.map(Response::new)
     }
 
     async fn update_metadata(
@@ -163,7 +178,8 @@ impl HeadService for Heads {
         request: Request<v1::UpdateMetadataRequest>,
     ) -> Result<Response<v1::UpdateMetadataResponse>, Status> {
         self.serving.check_open()?;
-        update_metadata::update(&self.serving, request.into_inner()).await.map(Response::new)
+        let caller = Caller::of(request.extensions())?;
+        update_metadata::update(&self.serving, &caller, request.into_inner()).await.map(Response::new)
     }
 
     async fn fit_head(
@@ -171,7 +187,8 @@ impl HeadService for Heads {
         request: Request<Streaming<v1::FitHeadRequest>>,
     ) -> Result<Response<Self::FitHeadStream>, Status> {
         self.serving.check_open()?;
-        let events = fit::start(Arc::clone(&self.serving), request.into_inner());
+        let caller = Caller::of(request.extensions())?;
+        let events = fit::start(Arc::clone(&self.serving), request.into_inner(), caller);
         Ok(Response::new(ReceiverStream::new(events)))
     }
 
@@ -181,7 +198,8 @@ impl HeadService for Heads {
     ) -> Result<Response<Self::EvaluateHeadStream>, Status> {
         self.serving.check_open()?;
         let deadline = from_proto::deadline(request.extensions());
-        let responses = evaluate::start(Arc::clone(&self.serving), request.into_inner(), deadline)?;
+        let caller = Caller::of(request.extensions())?;
+        let responses = evaluate::start(Arc::clone(&self.serving), request.into_inner(), (deadline, caller))?;
         Ok(Response::new(ReceiverStream::new(responses)))
     }
 
@@ -206,6 +224,15 @@ pub(crate) fn parse_alias(alias: &str) -> Result<Alias, Status> {
 
 pub(crate) fn parse_version(number: u64) -> Result<Version, Status> {
     Version::new(number).ok_or_else(|| status::invalid_field("version", "a version is a whole number from 1 up"))
+}
+
+/// Of the places where a task may be, the first where one is stored; the caller's own where none is.
+pub(crate) fn stored(writer: &Writer, (own, shared): (TaskKey, Option<TaskKey>)) -> TaskKey {
+    let is_stored = |key: &TaskKey| writer.registry().task(key).is_some();
+    match shared {
+        Some(shared) if !is_stored(&own) && is_stored(&shared) => shared,
+        Some(_) | None => own,
+    }
 }
 
 /// Why a stored version cannot be named by an alias, if it cannot.
@@ -234,9 +261,6 @@ fn list_versions(writer: &Writer, key: &TaskKey) -> Option<v1::ListVersionsRespo
         let head = &installed.head;
         let parts = head.parts();
         let misfit = writer.misfit(installed);
-        let embedding = parts.task_embedding.as_ref().map_or(0, |z| z.len());
-        let adapter = parts.adapter.as_ref().map_or(0, |adapter| adapter.numbers());
-        let numbers = parts.weight.len() + parts.bias.len() + embedding + adapter;
         let state = if misfit.is_none() { v1::VersionState::Serving } else { v1::VersionState::Unfit };
         let installed_at = prost_types::Timestamp { seconds: installed.created_unix_seconds.cast_signed(), nanos: 0 };
         v1::HeadVersion {
@@ -248,7 +272,7 @@ fn list_versions(writer: &Writer, key: &TaskKey) -> Option<v1::ListVersionsRespo
             encoder_forced: installed.forced,
             kind: to_proto::kind(head.kind()).into(),
             outputs: head.outputs() as u32,
-            weight_bytes: (numbers * size_of::<f32>()) as u64,
+            weight_bytes: installed.weight_bytes(),
             installed_at: Some(installed_at),
             source: parts.about.source.clone(),
             metrics: to_proto::metrics(head),

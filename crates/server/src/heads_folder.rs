@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::{Alias, Head, TaskKey, TaskName, TenantName, Version};
-use registry::{Change, Digest, EncoderWidths, HeadFolder, Install};
+use registry::{Author, Change, Digest, EncoderWidths, HeadFolder, Install};
 use tonic::Status;
 use tracing::{info, warn};
 
@@ -202,7 +202,7 @@ impl Keeper {
             });
             stored.collect()
         };
-        self.serving.changes().run(read).await
+        self.serving.changes().run(&author(), read).await
     }
 
     /// Reads the folder again, tries its head and makes it live; what was served before serves until then.
@@ -255,7 +255,7 @@ impl Keeper {
             let committed = writer.apply(change).map_err(status::of_registry)?;
             Ok(committed.installed.first().map_or(Version::FIRST, |installed| installed.version))
         };
-        let version = self.serving.changes().run(install).await??;
+        let version = self.serving.changes().run(&author(), install).await??;
         self.serving.refusals().clear(&task);
         info!(task = %task.task, %version, "a head of the folder is live");
         Ok(version)
@@ -276,7 +276,7 @@ impl Keeper {
             }
             Ok::<_, registry::RegistryError>(())
         };
-        match self.serving.changes().run(delete).await {
+        match self.serving.changes().run(&author(), delete).await {
             Ok(Ok(())) => {
                 info!(%task, "a task that the folder no longer has is withdrawn");
                 true
@@ -288,6 +288,11 @@ impl Keeper {
             Err(_) => false,
         }
     }
+}
+
+/// Whose doing the keeper's changes are.
+fn author() -> Author {
+    Author::server("watched folder")
 }
 
 /// The head in `dir` for this encoder; else the task, where that much is known, and what is wrong.

@@ -8,6 +8,7 @@ use registry::{Change, Digest, EncoderWidths, HeadFolder, Install, Installed};
 use tonic::Status;
 use tracing::warn;
 
+use crate::caller::Caller;
 use crate::changes::Writer;
 use crate::heads::generation_of;
 use crate::refusals::Refusal;
@@ -16,8 +17,8 @@ use crate::{from_proto, status};
 
 pub(crate) async fn install(
     serving: &Serving,
-    header: v1::InstallHeader,
-    folder: HeadFolder,
+    caller: &Caller,
+    (header, folder): (v1::InstallHeader, HeadFolder),
 ) -> Result<v1::InstallHeadResponse, Status> {
     let engine = serving.engine();
     let info = engine.info().ok_or_else(|| status::of_engine(engine::EngineError::Starting))?;
@@ -25,8 +26,8 @@ pub(crate) async fn install(
     let (manifest, head) = folder.parse(widths).map_err(status::of_registry)?;
     let head = relabelled(head, header.labels)?;
     let key = match header.task.as_str() {
-        "" => from_proto::task_key("head.toml", manifest.task.as_str())?,
-        task => from_proto::task_key("header.task", task)?,
+        "" => from_proto::task_key("head.toml", manifest.task.as_str(), caller)?,
+        task => from_proto::task_key("header.task", task, caller)?,
     };
     let version = match header.version {
         Some(number) => {
@@ -65,7 +66,7 @@ pub(crate) async fn install(
     let head = Arc::new(head);
     let install = Install { key, version, head, encoder: manifest.encoder, forced, aliases: Vec::new() };
     try_out(serving, &install, "upload").await?;
-    let placed = place(serving, install, header.make_live).await?;
+    let placed = place(serving, caller, (install, header.make_live)).await?;
     Ok(v1::InstallHeadResponse {
         task: placed.installed.key.task.to_string(),
         version: placed.installed.version.number(),
@@ -111,7 +112,11 @@ pub(crate) struct Placed {
 }
 
 /// Makes a head durable and served. It becomes live as the first version of its task, or where `make_live` says so.
-pub(crate) async fn place(serving: &Serving, install: Install, make_live: bool) -> Result<Placed, Status> {
+pub(crate) async fn place(
+    serving: &Serving,
+    caller: &Caller,
+    (install, make_live): (Install, bool),
+) -> Result<Placed, Status> {
     let apply = move |writer: &mut Writer| {
         let key = install.key.clone();
         let is_first = writer.registry().task(&key).is_none();
@@ -121,7 +126,8 @@ pub(crate) async fn place(serving: &Serving, install: Install, make_live: bool) 
         let task = writer.registry().task(&key).cloned();
         Ok((newest, committed, task))
     };
-    let (newest, committed, task) = serving.changes().run(apply).await?.map_err(status::of_registry)?;
+    let (newest, committed, task) =
+        serving.changes().run(caller.author(), apply).await?.map_err(status::of_registry)?;
     let installed = committed
         .installed
         .first()

@@ -3,6 +3,12 @@
 //! [`serve`] takes everything it needs as arguments: the parts, a listener, and a future that ends when it should stop.
 
 mod edge;
+mod auth;
+mod identities;
+pub mod credentials;
+mod permissions;
+mod caller;
+mod view;
 mod deadline;
 mod expiring_body;
 mod listener;
@@ -34,6 +40,7 @@ mod revision;
 mod update_metadata;
 mod fit;
 mod tenants;
+mod audit;
 mod server_config;
 mod reloading;
 mod from_proto;
@@ -52,7 +59,9 @@ pub mod comparison;
 pub mod far_text;
 
 pub use adjustable::Adjustable;
+pub use auth::Access;
 pub use heads_folder::WatchedFolder;
+pub use identities::{Identities, IdentitiesError};
 pub use measured::device_kind;
 pub use reloading::{ConfigOption, ConfigurationError, Configured, ReadConfiguration, Reloading, Source};
 pub use serve::{Ended, Parts, ServeError, Settings, serve};

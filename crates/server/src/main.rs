@@ -1,13 +1,15 @@
-//! `headwater-server`: serve, import, import-head, synth, bench, accuracy, ood, and the registry's tools.
+//! `headwater-server`: serve, token, import, import-head, synth, bench, accuracy, ood, and the registry's tools.
 
 mod config;
 mod layers;
+mod who_may_call;
 mod run;
 mod open_files;
 mod import;
 mod import_head;
 mod synth;
 mod registry_tool;
+mod first_token;
 mod bench;
 mod accuracy;
 mod ood;
@@ -36,6 +38,7 @@ enum Command {
     ImportHead(import_head::ImportHead),
     Synth(synth::Synth),
     Registry(registry_tool::RegistryTool),
+    Token(first_token::FirstToken),
     Bench(bench::Bench),
     Accuracy(accuracy::MeasureAccuracy),
     Ood(ood::MeasureOod),
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Command::Import(_)
         | Command::ImportHead(_)
         | Command::Synth(_)
+        | Command::Token(_)
         | Command::Registry(_)
         | Command::Bench(_)
         | Command::Accuracy(_)
@@ -81,6 +85,7 @@ fn main() -> ExitCode {
         Command::ImportHead(options) => options.run(),
         Command::Synth(options) => options.run(),
         Command::Registry(options) => options.run(),
+        Command::Token(options) => options.run(),
         Command::Bench(options) => options.run(),
         Command::Accuracy(options) => options.run(),
         Command::Ood(options) => options.run(),

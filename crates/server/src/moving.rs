@@ -5,15 +5,20 @@ use engine::{Canary, Mode, Selector, Shadow, Share, Split, TaskKey, Traffic, Ver
 use registry::{Change, RegistryError, StoredTask};
 use tonic::Status;
 
+use crate::caller::Caller;
 use crate::changes::Writer;
 use crate::heads::{generation_of, parse_alias, parse_version, unfit};
 use crate::serving::Serving;
 use crate::{from_proto, status};
 
 /// Moves an alias back to the version it named before its last move.
-pub(crate) async fn roll_back(serving: &Serving, request: v1::RollbackRequest) -> Result<v1::RollbackResponse, Status> {
+pub(crate) async fn roll_back(
+    serving: &Serving,
+    caller: &Caller,
+    request: v1::RollbackRequest,
+) -> Result<v1::RollbackResponse, Status> {
     let v1::RollbackRequest { task, alias, expected_generation } = request;
-    let key = from_proto::task_key("task", &task)?;
+    let key = from_proto::task_key("task", &task, caller)?;
     let alias = parse_alias(&alias)?;
     let apply = move |writer: &mut Writer| {
         let before = known(writer, &key, expected_generation)?;
@@ -26,7 +31,7 @@ pub(crate) async fn roll_back(serving: &Serving, request: v1::RollbackRequest) -
         let committed = writer.apply(change).map_err(status::of_registry)?;
         Ok((target, previous, committed.generation))
     };
-    let (version, previous, generation) = serving.changes().run(apply).await??;
+    let (version, previous, generation) = serving.changes().run(caller.author(), apply).await??;
     let number = |version: Option<Version>| version.map_or(0, Version::number);
     Ok(v1::RollbackResponse { version: number(version), previous_version: number(previous), generation })
 }
@@ -34,10 +39,11 @@ pub(crate) async fn roll_back(serving: &Serving, request: v1::RollbackRequest) -
 /// Sets a task's traffic rule.
 pub(crate) async fn set_traffic(
     serving: &Serving,
+    caller: &Caller,
     request: v1::SetTrafficRequest,
 ) -> Result<v1::SetTrafficResponse, Status> {
     let v1::SetTrafficRequest { task, traffic, expected_generation } = request;
-    let key = from_proto::task_key("task", &task)?;
+    let key = from_proto::task_key("task", &task, caller)?;
     let traffic = parse(traffic.unwrap_or_default())?;
     let apply = move |writer: &mut Writer| {
         let task = known(writer, &key, expected_generation)?;
@@ -46,7 +52,7 @@ pub(crate) async fn set_traffic(
         let committed = writer.apply(change).map_err(status::of_registry)?;
         Ok::<_, Status>(generation_of(&committed, task.generation))
     };
-    let generation = serving.changes().run(apply).await??;
+    let generation = serving.changes().run(caller.author(), apply).await??;
     Ok(v1::SetTrafficResponse { traffic: message(&traffic), generation })
 }
 

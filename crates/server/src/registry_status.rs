@@ -3,7 +3,7 @@
 use registry::RegistryError;
 use tonic::{Code, Status};
 
-use crate::status::{digest_mismatch, failed_precondition, internal, invalid_field, not_found, with_reason};
+use crate::status::{digest_mismatch, failed_precondition, internal, invalid_field, no_such, not_found, with_reason};
 
 pub(crate) fn of(error: RegistryError) -> Status {
     let message = error.to_string();
@@ -29,6 +29,13 @@ pub(crate) fn of(error: RegistryError) -> Status {
         RegistryError::WeightsDigest => digest_mismatch(&message),
         RegistryError::Damaged { .. } => with_reason(Code::DataLoss, "the stored head is damaged", "DAMAGED", []),
         RegistryError::RecordTooLarge { .. } => invalid_field("head.toml", &message),
+        RegistryError::UnknownTenant { .. } => no_such("tenant"),
+        RegistryError::UnknownToken { .. } => no_such("token"),
+        RegistryError::TenantExists { .. } => with_reason(Code::AlreadyExists, &message, "TENANT_EXISTS", []),
+        RegistryError::TenantInUse { .. } => failed_precondition("TENANT_IN_USE", "name", &message),
+        RegistryError::TenantStays { .. } => failed_precondition("TENANT_STAYS", "name", &message),
+        RegistryError::TooMany { .. } => failed_precondition("TOO_MANY", "registry", &message),
+        RegistryError::TenantField { field, reason } => invalid_field(field, &reason),
         RegistryError::Locked { .. }
         | RegistryError::RecordsLost { .. }
         | RegistryError::NetworkFileSystem { .. }

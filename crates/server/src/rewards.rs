@@ -10,13 +10,18 @@ use tonic::Status;
 use crate::from_proto::{self, Options};
 use crate::status::{self, invalid_field};
 use crate::to_proto;
+use crate::view::View;
 
 /// Pairs to be scored.
-pub(crate) fn score(request: v1::ScoreRequest, deadline: Option<Instant>) -> Result<RewardAsk, Status> {
+pub(crate) fn score(
+    request: v1::ScoreRequest,
+    deadline: Option<Instant>,
+    view: &View<'_>,
+) -> Result<RewardAsk, Status> {
     let input = |input: v1::ScoreInput| RewardInput { prompt: input.prompt, answers: vec![input.answer] };
     let Options { wanted: _, mode, reading } = from_proto::options(request.options.as_ref(), deadline)?;
     Ok(RewardAsk {
-        key: from_proto::task_key("task", &request.task)?,
+        key: view.key("task", &request.task)?,
         selector: from_proto::selector(&request.version)?,
         inputs: request.inputs.into_iter().map(input).collect(),
         prompt_template: request.prompt_template,
@@ -26,10 +31,14 @@ pub(crate) fn score(request: v1::ScoreRequest, deadline: Option<Instant>) -> Res
 }
 
 /// Answers to be ranked.
-pub(crate) fn compare(request: v1::CompareRequest, deadline: Option<Instant>) -> Result<RewardAsk, Status> {
+pub(crate) fn compare(
+    request: v1::CompareRequest,
+    deadline: Option<Instant>,
+    view: &View<'_>,
+) -> Result<RewardAsk, Status> {
     let Options { wanted: _, mode, reading } = from_proto::options(request.options.as_ref(), deadline)?;
     let ask = RewardAsk {
-        key: from_proto::task_key("task", &request.task)?,
+        key: view.key("task", &request.task)?,
         selector: from_proto::selector(&request.version)?,
         inputs: vec![RewardInput { prompt: request.prompt, answers: request.answers }],
         prompt_template: request.prompt_template,

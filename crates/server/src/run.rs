@@ -33,6 +33,7 @@ pub(crate) fn run(options: Serve, origin: Origin) -> Result<(), Box<dyn Error + 
     if options.check {
         options.adjustable()?;
         options.tls()?;
+        options.access()?;
         telemetry::say(describe(&origin.layers.options()).trim_end());
         return Ok(());
     }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use engine::{EmbedAsk, Engine, EngineError, Input, Reading, ServedHead, TenantName, VectorKind, cosine};
+use engine::{EmbedAsk, Engine, EngineError, Input, Reading, ServedHead, VectorKind, cosine};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
@@ -90,7 +90,7 @@ pub(crate) async fn keep_current(engine: &Engine, vectors: &SampleVectors) {
 }
 
 fn heads_with_samples(engine: &Engine) -> Vec<Arc<ServedHead>> {
-    let tasks = engine.live().list(&TenantName::default_tenant());
+    let tasks = engine.live().tasks();
     let heads = tasks.iter().filter_map(|task| described(task));
     heads.filter(|served| !served.head.parts().about.samples.is_empty()).collect()
 }

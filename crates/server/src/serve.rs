@@ -7,13 +7,14 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::v1::audit_service_server::AuditServiceServer;
 use api::v1::catalog_service_server::CatalogServiceServer;
 use api::v1::classifier_service_server::ClassifierServiceServer;
 use api::v1::head_service_server::HeadServiceServer;
 use api::v1::server_service_server::ServerServiceServer;
 use api::v1::tenant_service_server::TenantServiceServer;
 use engine::{Engine, EngineParts, Limits, WorkerState};
-use registry::{Bundle, Digest, EncoderWidths, Install, OpenOptions, Registry, RegistryError};
+use registry::{Author, Bundle, Digest, EncoderWidths, Install, OpenOptions, Registry, RegistryError};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -22,10 +23,13 @@ use tonic::service::Routes;
 use tracing::{error, info, warn};
 
 use crate::adjustable::Adjustable;
+use crate::audit::Audit;
+use crate::auth::{Access, Auth};
 use crate::boot::publish_all;
 use crate::catalog::Catalog;
 use crate::changes::{Changes, Writer};
 use crate::classifier::Classifier;
+use crate::credentials::Credentials;
 use crate::edge::Edge;
 use crate::finding::Finder;
 use crate::heads::Heads;
@@ -68,6 +72,8 @@ pub struct Settings {
     pub max_message_bytes: usize,
     /// How long calls in flight may take to end once the server stops.
     pub drain: Duration,
+    /// Who may call.
+    pub access: Access,
     /// Whether clients may ask for the contract.
     pub reflection: bool,
     /// Bytes that a fit may hold in memory.
@@ -139,7 +145,8 @@ pub async fn serve(
     let opening = tokio::task::spawn_blocking(move || Registry::open(&registry_dir, &registry_options));
     let registry = opening.await.map_err(|_| ServeError::WriterLost)??;
     let engine = Arc::new(Engine::start(engine).map_err(ServeError::Thread)?);
-    let (writer, disk_failed) = Writer::new(registry, Arc::clone(&engine), encoder);
+    let credentials = Arc::new(Credentials::default());
+    let (writer, disk_failed) = Writer::new(registry, Arc::clone(&engine), encoder, Arc::clone(&credentials));
     let (changes, writer_thread) = Changes::start(writer).map_err(ServeError::Thread)?;
     let (phase, phases) = watch::channel(Phase::Starting);
     let encoder_dir = bundle.as_ref().map(Bundle::encoder_dir);
@@ -174,7 +181,7 @@ pub async fn serve(
         let until_stop = listener::until_true(stopped.clone());
         tokio::spawn(listener::serve_metrics(listener, Arc::clone(&metrics), Arc::clone(&engine), until_stop));
     }
-    let edge = Edge::new(routes, Arc::clone(&metrics));
+    let edge = Edge::new(routes, Auth::new(settings.access, credentials), Arc::clone(&metrics));
     let door = Door { edge, tls, adjustable: adjustable.clone() };
     let accepting = tokio::spawn(listener::accept(listener, door, stopped));
 
@@ -192,7 +199,7 @@ pub async fn serve(
             let widths = EncoderWidths { hidden: info.hidden, embedding: info.embedding };
             publish_all(writer, bundle.as_ref(), widths, &trial)
         };
-        let left_out = changes.run(publish).await.map_err(|_| ServeError::WriterLost)??;
+        let left_out = changes.run(&Author::server("start"), publish).await.map_err(|_| ServeError::WriterLost)??;
         metrics.left_out(left_out);
         if let Some(keeper) = &mut keeper {
             keeper.look().await;
@@ -289,10 +296,13 @@ impl Services<'_> {
         let classifier = Classifier { serving: Arc::clone(self.serving) };
         let catalog = Catalog { serving: Arc::clone(self.serving), finder: Arc::clone(self.finder) };
         let heads = Heads { serving: Arc::clone(self.serving), listing: self.listing.cloned() };
+        let tenants = Tenants { serving: Arc::clone(self.serving) };
+        let audit = Audit { serving: Arc::clone(self.serving) };
         Routes::new(ClassifierServiceServer::new(classifier).max_decoding_message_size(max_message_bytes))
             .add_service(CatalogServiceServer::new(catalog).max_decoding_message_size(max_message_bytes))
             .add_service(HeadServiceServer::new(heads).max_decoding_message_size(max_message_bytes))
-            .add_service(TenantServiceServer::new(Tenants).max_decoding_message_size(max_message_bytes))
+            .add_service(TenantServiceServer::new(tenants).max_decoding_message_size(max_message_bytes))
+            .add_service(AuditServiceServer::new(audit).max_decoding_message_size(max_message_bytes))
     }
 }
 

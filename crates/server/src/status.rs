@@ -87,11 +87,30 @@ pub(crate) fn failed_precondition(kind: &str, subject: &str, message: &str) -> S
     status(Code::FailedPrecondition, message, details)
 }
 
-/// A part of the contract that this version does not serve.
-pub(crate) fn unimplemented(what: &str) -> Status {
-    Status::unimplemented(format!(
-        "{what} is part of the contract, but this version of the server does not answer it yet"
-    ))
+/// No credential, or one that lets nobody in: which of them it was is not told.
+pub(crate) fn unauthenticated() -> Status {
+    Status::unauthenticated("a valid credential is needed: send authorization: Bearer and a token")
+}
+
+/// The credential is good, and not for this method.
+pub(crate) fn permission_denied(scope: &str) -> Status {
+    Status::permission_denied(format!("this method needs a credential with the scope {scope}"))
+}
+
+/// The caller takes itself for another tenant's.
+pub(crate) fn other_tenant() -> Status {
+    Status::permission_denied("the tenant follows from the credential, and headwater-tenant names another one")
+}
+
+/// A path that nobody answers at.
+pub(crate) fn no_such_method() -> Status {
+    Status::unimplemented("there is no such method")
+}
+
+/// A tenant or a token that is not there.
+pub(crate) fn no_such(what: &str) -> Status {
+    let details = reason(&format!("{}_NOT_FOUND", what.to_uppercase()), []);
+    status(Code::NotFound, &format!("no such {what}"), details)
 }
 
 /// Our own fault: the details go to the log under an id that the caller gets.

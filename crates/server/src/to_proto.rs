@@ -13,6 +13,7 @@ use crate::confidence::confidence;
 use crate::from_proto::Wanted;
 use crate::heads_folder::{Folder, State};
 use crate::refusals::Refusal;
+use crate::view::View;
 
 /// An answer, whether it was asked of one task or of many.
 pub(crate) struct AnsweredRef<'a> {
@@ -96,7 +97,7 @@ pub(crate) fn served_by(served: &ServedHead, used: Mode) -> v1::ServedBy {
 }
 
 /// A task as `served` answers it.
-pub(crate) fn task(live: &LiveTask, served: &ServedHead) -> v1::Task {
+pub(crate) fn task(live: &LiveTask, served: &ServedHead, view: &View<'_>) -> v1::Task {
     let parts = served.head.parts();
     let about = &parts.about;
     v1::Task {
@@ -131,6 +132,7 @@ pub(crate) fn task(live: &LiveTask, served: &ServedHead) -> v1::Task {
         value_minimum: parts.trust.value_minimum,
         value_maximum: parts.trust.value_maximum,
         abstain_below: parts.trust.abstain_below,
+        shared: view.is_shared(&live.key),
         ood_unit: parts.trust.ood.as_ref().map(|_| OOD_UNIT.to_owned()).unwrap_or_default(),
     }
 }

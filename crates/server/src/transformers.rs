@@ -10,7 +10,9 @@ use registry::{Digest, Installed, RegistryError, TransformersExport, encoder_dig
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tonic::Status;
 
+use crate::caller::Caller;
 use crate::changes::Writer;
+use crate::heads::stored;
 use crate::serving::Serving;
 use crate::status;
 
@@ -24,10 +26,11 @@ type Sender = mpsc::Sender<Result<v1::ExportHeadResponse, Status>>;
 /// Sends the version that `selector` names, at the reader's pace; ends when the reader goes away.
 pub(crate) async fn export(
     serving: &Serving,
-    key: TaskKey,
+    (caller, keys): (&Caller, (TaskKey, Option<TaskKey>)),
     selector: Selector,
 ) -> Result<mpsc::Receiver<Result<v1::ExportHeadResponse, Status>>, Status> {
     let find = move |writer: &mut Writer| {
+        let key = stored(writer, keys);
         let installed = writer.registry().task(&key).and_then(|task| task.resolve(&selector)).cloned();
         let installed = installed.ok_or_else(|| status::not_found("no such task, version or alias"))?;
         match writer.misfit(&installed) {
@@ -35,7 +38,7 @@ pub(crate) async fn export(
             None => Ok((installed, writer.encoder())),
         }
     };
-    let (installed, encoder) = serving.changes().run(find).await??;
+    let (installed, encoder) = serving.changes().run(caller.author(), find).await??;
     let missing = || status::failed_precondition("NO_BUNDLE", "encoder", "the server runs without a bundle");
     let encoder_dir = serving.encoder_dir().ok_or_else(missing)?.to_owned();
     let permit = serving.export_permit()?;

@@ -4,6 +4,7 @@ use api::v1;
 use engine::{About, HeadParts};
 use tonic::Status;
 
+use crate::caller::Caller;
 use crate::revision::{Revised, Revision, with_description, with_settings};
 use crate::serving::Serving;
 use crate::status::invalid_field;
@@ -35,9 +36,10 @@ struct Description {
 
 pub(crate) async fn update(
     serving: &Serving,
+    caller: &Caller,
     request: v1::UpdateMetadataRequest,
 ) -> Result<v1::UpdateMetadataResponse, Status> {
-    let (revision, settings, description) = parse(request)?;
+    let (revision, settings, description) = parse(request, caller)?;
     let apply = move |writer: &mut crate::changes::Writer| match settings {
         Some(settings) => with_settings(writer, &revision, |parts| {
             settings.apply_to(parts);
@@ -45,12 +47,20 @@ pub(crate) async fn update(
         }),
         None => with_description(writer, &revision, |about| description.apply_to(about)),
     };
-    let Revised { task, served, is_new, generation } = serving.changes().run(apply).await??;
-    Ok(v1::UpdateMetadataResponse { task: Some(to_proto::task(&task, &served)), new_version: is_new, generation })
+    let Revised { task, served, is_new, generation } = serving.changes().run(caller.author(), apply).await??;
+    let view = caller.view(serving.engine().live());
+    Ok(v1::UpdateMetadataResponse {
+        task: Some(to_proto::task(&task, &served, &view)),
+        new_version: is_new,
+        generation,
+    })
 }
 
 /// The version, the settings if any is set, and the description.
-fn parse(request: v1::UpdateMetadataRequest) -> Result<(Revision, Option<Settings>, Description), Status> {
+fn parse(
+    request: v1::UpdateMetadataRequest,
+    caller: &Caller,
+) -> Result<(Revision, Option<Settings>, Description), Status> {
     let v1::UpdateMetadataRequest {
         task,
         version,
@@ -68,7 +78,7 @@ fn parse(request: v1::UpdateMetadataRequest) -> Result<(Revision, Option<Setting
         make_live,
         expected_generation,
     } = request;
-    let key = from_proto::task_key("task", &task)?;
+    let key = from_proto::task_key("task", &task, caller)?;
     let from = from_proto::selector(&version)?;
     let task_embedding_by_default = match v1::Mode::try_from(default_mode) {
         Ok(v1::Mode::Unspecified) => None,

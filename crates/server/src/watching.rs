@@ -1,19 +1,22 @@
 //! WatchTasks: what is served, and every change of it, at the reader's pace.
 //!
 //! No change is kept for a reader: one who falls behind is told the newest state of what changed meanwhile, and one who
-//! falls behind what [`ChangeLog`](crate::change_log::ChangeLog) remembers is told everything anew.
+//! falls behind what [`ChangeLog`](crate::change_log::ChangeLog) remembers is told everything anew. Readers see their own
+//! tenant's tasks and the catalogue's, as they do in listings.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 
 use api::v1;
 use api::v1::watch_tasks_response::Event;
-use engine::{EngineError, TaskKey, TaskName, TenantName};
+use engine::{EngineError, TaskName};
 use tokio::sync::mpsc;
 use tonic::Status;
 
+use crate::caller::Caller;
 use crate::catalog::{Filter, described};
 use crate::serving::Serving;
+use crate::view::View;
 use crate::{status, to_proto};
 
 /// Messages that wait for a slow reader.
@@ -21,12 +24,12 @@ const MAX_WAITING: usize = 16;
 
 type Responses = mpsc::Sender<Result<v1::WatchTasksResponse, Status>>;
 
-/// The reader has gone away.
+/// The reader has gone away, or its credential has ended and it was told so.
 struct Gone;
 
 struct Watch {
     serving: Arc<Serving>,
-    tenant: TenantName,
+    caller: Caller,
     filter: Filter,
     responses: Responses,
 }
@@ -35,14 +38,14 @@ struct Watch {
 pub(crate) fn start(
     serving: Arc<Serving>,
     request: v1::WatchTasksRequest,
+    caller: Caller,
 ) -> Result<mpsc::Receiver<Result<v1::WatchTasksResponse, Status>>, Status> {
     let filter = Filter::parse(request.selector.unwrap_or_default())?;
     let permit = serving.watch_permit()?;
     let (responses, receiver) = mpsc::channel(MAX_WAITING);
     // The end can be told however full the channel is.
     let last_word = responses.clone().try_reserve_owned();
-    let tenant = TenantName::default_tenant();
-    let watch = Watch { serving: Arc::clone(&serving), tenant, filter, responses: responses.clone() };
+    let watch = Watch { serving: Arc::clone(&serving), caller, filter, responses: responses.clone() };
     tokio::spawn(async move {
         let _permit = permit;
         tokio::select! {
@@ -74,7 +77,9 @@ impl Watch {
         loop {
             // The writer ends after the last reader.
             news.wait_for(|generation| *generation > told).await.map_err(|_| Gone)?;
-            told = match log.since(told, &self.tenant) {
+            let view = self.view();
+            let seen = |tenant: &_| tenant == view.tenant || Some(tenant) == view.catalogue;
+            told = match log.since(told, seen) {
                 Some(since) => self.changes(told, since.generation, since.tasks).await?,
                 None => self.snapshot(v1::SnapshotReason::Missed).await?,
             };
@@ -84,11 +89,12 @@ impl Watch {
     /// Tells everything. What changes meanwhile is told again after it.
     async fn snapshot(&self, reason: v1::SnapshotReason) -> Result<u64, Gone> {
         let generation = self.serving.changes().log().generation();
-        let tasks = self.filter.choose(&self.serving);
+        let view = self.view();
+        let tasks = self.filter.choose(&view);
         let begin = v1::TaskSnapshot { reason: reason.into(), tasks: tasks.len() as u32 };
         self.send(Event::Snapshot(begin), 0).await?;
         for (task, served) in &tasks {
-            self.send(Event::Served(to_proto::task(task, served)), 0).await?;
+            self.send(Event::Served(to_proto::task(task, served, &view)), 0).await?;
         }
         self.send(Event::UpToDate(v1::UpToDate {}), generation).await?;
         Ok(generation)
@@ -105,15 +111,25 @@ impl Watch {
     }
 
     fn now(&self, task: TaskName) -> Event {
-        let key = TaskKey { tenant: self.tenant.clone(), task };
-        let found = self.serving.engine().live().find(&key).and_then(|task| Some((described(&task)?, task)));
+        let view = self.view();
+        let (own, shared) = view.keys(task);
+        let task = view.live.find(&own).or_else(|| view.live.find(&shared?));
+        let found = task.and_then(|task| Some((described(&task)?, task)));
         match found.filter(|(served, task)| self.filter.accepts(task, served)) {
-            Some((served, task)) => Event::Served(to_proto::task(&task, &served)),
-            None => Event::Withdrawn(key.task.to_string()),
+            Some((served, task)) => Event::Served(to_proto::task(&task, &served, &view)),
+            None => Event::Withdrawn(own.task.to_string()),
         }
     }
 
+    fn view(&self) -> View<'_> {
+        self.caller.view(self.serving.engine().live())
+    }
+
     async fn send(&self, event: Event, resume_generation: u64) -> Result<(), Gone> {
+        if let Err(ended) = self.caller.check_still_good() {
+            let _ = self.responses.send(Err(ended)).await;
+            return Err(Gone);
+        }
         let response = v1::WatchTasksResponse { event: Some(event), resume_generation };
         self.responses.send(Ok(response)).await.map_err(|_| Gone)
     }

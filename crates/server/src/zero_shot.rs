@@ -7,13 +7,18 @@ use tonic::Status;
 
 use crate::from_proto::{self, Options, Wanted};
 use crate::to_proto;
+use crate::view::View;
 
 /// Texts and the labels they are held against.
-pub(crate) fn ask(request: v1::ZeroShotRequest, deadline: Option<Instant>) -> Result<(ZeroShotAsk, Wanted), Status> {
+pub(crate) fn ask(
+    request: v1::ZeroShotRequest,
+    deadline: Option<Instant>,
+    view: &View<'_>,
+) -> Result<(ZeroShotAsk, Wanted), Status> {
     let Options { wanted, mode, reading } = from_proto::options(request.options.as_ref(), deadline)?;
     let input = |input: v1::ZeroShotInput| ZeroShotInput { text: input.text, candidate_labels: input.candidate_labels };
     let ask = ZeroShotAsk {
-        key: from_proto::task_key("task", &request.task)?,
+        key: view.key("task", &request.task)?,
         selector: from_proto::selector(&request.version)?,
         inputs: request.inputs.into_iter().map(input).collect(),
         candidate_labels: request.candidate_labels,

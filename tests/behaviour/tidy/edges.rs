@@ -39,6 +39,8 @@ const WIRE: &[&str] = &[
     "evaluate/report.rs",
     "transformers.rs",
     "tenants.rs",
+    "audit.rs",
+    "permissions.rs",
     "server_config.rs",
     "health.rs",
     "serve.rs",

@@ -62,6 +62,7 @@ const FENCED: &[(&str, &[&str])] = &[
     ("hyper", &["server"]),
     ("hyper-util", &["server"]),
     ("socket2", &["server"]),
+    ("subtle", &["server"]),
     ("wildmatch", &["server"]),
     ("tracing-subscriber", &["server"]),
     ("comfy-table", &["cli"]),

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use api::v1;
-use engine::{Engine, EngineError, HeadKind, Mode, ServedHead};
+use engine::{EngineError, HeadKind, Mode, ServedHead};
 use judging::Resampling;
 use tonic::Status;
 
 use crate::status::invalid_field;
+use crate::view::View;
 use crate::{from_proto, status};
 
 const MAX_RESAMPLES: u32 = 10_000;
@@ -34,9 +35,15 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn parse(plan: v1::EvaluationPlan, engine: &Engine) -> Result<Self, Status> {
-        let key = from_proto::task_key("plan.task", &plan.task)?;
-        let task = engine.live().find(&key).ok_or_else(|| status::of_engine(EngineError::NotFound))?;
+    pub(super) fn parse(plan: v1::EvaluationPlan, view: &View<'_>) -> Result<Self, Status> {
+        let key = view.key("plan.task", &plan.task)?;
+        let task = view.live.find(&key).ok_or_else(|| status::of_engine(EngineError::NotFound))?;
+        if plan.store && view.is_shared(&key) {
+            return Err(invalid_field(
+                "plan.store",
+                "the head is the catalogue's, and nobody else adds versions to it",
+            ));
+        }
         let find = |version: &str| -> Result<Arc<ServedHead>, Status> {
             let selector = from_proto::selector(version)?;
             task.select(&selector).ok_or_else(|| status::of_engine(EngineError::NotFound))

@@ -4,6 +4,7 @@ use engine::{HeadKind, Selector, ServedHead};
 use tonic::Status;
 
 use super::judgement::Fitted;
+use crate::caller::Caller;
 use crate::changes::Writer;
 use crate::revision::{Revision, with_settings};
 use crate::serving::Serving;
@@ -12,7 +13,11 @@ use crate::serving::Serving;
 ///
 /// # Errors
 /// NOT_FOUND where the version was deleted while its rows were asked, and what the registry refuses.
-pub(super) async fn store(serving: &Serving, served: &ServedHead, fitted: Fitted) -> Result<u64, Status> {
+pub(super) async fn store(
+    (serving, caller): (&Serving, &Caller),
+    served: &ServedHead,
+    fitted: Fitted,
+) -> Result<u64, Status> {
     let revision = Revision {
         key: served.key.clone(),
         from: Selector::Version(served.version),
@@ -28,5 +33,5 @@ pub(super) async fn store(serving: &Serving, served: &ServedHead, fitted: Fitted
             }
         })
     };
-    Ok(serving.changes().run(apply).await??.served.version.number())
+    Ok(serving.changes().run(caller.author(), apply).await??.served.version.number())
 }

@@ -7,6 +7,7 @@ use engine::{About, Head, HeadKind, HeadParts, MAX_LABELS, ModelInfo, Selector, 
 use fitting::{DEFAULT_STRENGTHS, Settings};
 use tonic::Status;
 
+use crate::caller::Caller;
 use crate::from_proto;
 use crate::serving::Serving;
 use crate::status::{self, invalid_field};
@@ -37,8 +38,8 @@ pub(crate) struct Plan {
 impl Plan {
     /// # Errors
     /// INVALID_ARGUMENT naming the field.
-    pub(crate) fn parse(plan: v1::FitPlan, serving: &Serving) -> Result<Self, Status> {
-        let key = from_proto::task_key("plan.task", &plan.task)?;
+    pub(crate) fn parse(plan: v1::FitPlan, serving: &Serving, caller: &Caller) -> Result<Self, Status> {
+        let key = from_proto::task_key("plan.task", &plan.task, caller)?;
         let known = known(serving, &key);
         let kind = kind(plan.kind, known.as_deref())?;
         let known_parts = known.as_ref().map(|known| known.head.parts());

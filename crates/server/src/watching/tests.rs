@@ -9,8 +9,11 @@ use registry::{Digest, OpenOptions, Registry};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
+use engine::{TaskKey, TenantName};
+
 use super::*;
 use crate::adjustable::Adjustable;
+use crate::auth;
 use crate::changes::{Changes, Writer};
 use crate::serving::Phase;
 
@@ -27,7 +30,7 @@ fn serving() -> (TempDir, watch::Sender<Phase>, Arc<Serving>) {
         limits: small_limits(),
     };
     let engine = Arc::new(Engine::start(parts).unwrap());
-    let (writer, _) = Writer::new(registry, Arc::clone(&engine), Digest::of(b"encoder"));
+    let (writer, _) = Writer::new(registry, Arc::clone(&engine), Digest::of(b"encoder"), Arc::default());
     let (changes, _) = Changes::start(writer).unwrap();
     let (phase, phases) = watch::channel(Phase::Open);
     let adjustable =
@@ -45,7 +48,8 @@ fn note(serving: &Serving, generation: u64, tasks: usize) {
 #[tokio::test]
 async fn a_slow_reader_is_told_that_changes_were_missed_and_begins_anew() {
     let (_folder, _phase, serving) = serving();
-    let mut events = start(Arc::clone(&serving), v1::WatchTasksRequest::default()).unwrap();
+    let mut events =
+        start(Arc::clone(&serving), v1::WatchTasksRequest::default(), auth::anybody("WatchTasks")).unwrap();
     let mut next = async || events.recv().await.unwrap().unwrap();
     assert!(matches!(next().await.event, Some(Event::Snapshot(_))));
     assert_eq!(next().await.event, Some(Event::UpToDate(v1::UpToDate {})));

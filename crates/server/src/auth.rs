@@ -1,0 +1,177 @@
+//! From a credential to a caller, before any of the call's body is read.
+
+use std::sync::Arc;
+
+use engine::TenantName;
+use http::{HeaderMap, Request, header};
+use registry::{Author, Scopes};
+use tonic::Status;
+
+use crate::caller::{Admitted, Caller};
+use crate::credentials::Credentials;
+use crate::identities::Identities;
+use crate::peer::PeerIdentity;
+use crate::permissions::{Rule, rule};
+use crate::status;
+
+/// The header by which a client says which tenant it believes to act for.
+const TENANT_HEADER: &str = "headwater-tenant";
+
+/// Who may call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody, as the tenant `default` and for everything.
+    Open,
+    /// Whoever has a credential.
+    Credentials {
+        /// The tenant whose heads everybody may read.
+        catalogue: Option<TenantName>,
+        /// Whom client certificates stand for.
+        identities: Identities,
+    },
+}
+
+/// The door of a server.
+#[derive(Debug, Clone)]
+pub(crate) struct Auth {
+    access: Arc<Access>,
+    credentials: Arc<Credentials>,
+}
+
+impl Auth {
+    pub(crate) fn new(access: Access, credentials: Arc<Credentials>) -> Self {
+        Self { access: Arc::new(access), credentials }
+    }
+
+    /// The caller of `request`. `None`: the method asks nobody who they are.
+    ///
+    /// # Errors
+    /// UNAUTHENTICATED without a good credential, PERMISSION_DENIED with one that is good for something else.
+    pub(crate) fn admit<B>(&self, request: &Request<B>) -> Result<Option<Caller>, Status> {
+        let path = request.uri().path();
+        let Access::Credentials { catalogue, identities } = &*self.access else {
+            let caller = anybody(path);
+            check_tenant(request.headers(), caller.tenant())?;
+            return Ok(Some(caller));
+        };
+        let rule = rule(path);
+        if rule == Some(Rule::Anybody) {
+            return Ok(None);
+        }
+        let admitted = self.standing(request, identities).ok_or_else(status::unauthenticated)?;
+        let caller = Caller::new(Admitted { catalogue: catalogue.clone(), ..admitted });
+        match rule {
+            None => return Err(status::no_such_method()),
+            Some(Rule::Needs(scope)) if !caller.scopes().holds(scope) => {
+                return Err(status::permission_denied(scope.as_str()));
+            }
+            Some(Rule::Needs(_) | Rule::Anybody | Rule::AnyCredential) => {}
+        }
+        check_tenant(request.headers(), caller.tenant())?;
+        Ok(Some(caller))
+    }
+
+    /// What the call's credential says: a token where there is one, else the certificate of its connection.
+    fn standing<B>(&self, request: &Request<B>, identities: &Identities) -> Option<Admitted> {
+        let method = request.uri().path().to_owned();
+        if request.headers().contains_key(header::AUTHORIZATION) {
+            let (id, token) = self.credentials.find(bearer(request.headers())?)?;
+            let author = Author { tenant: token.tenant.clone(), actor: format!("token:{id}"), method };
+            let token_of_caller = Some((Arc::clone(&self.credentials), id));
+            return Some(Admitted { author, scopes: token.scopes, catalogue: None, token: token_of_caller });
+        }
+        let PeerIdentity(identity) = request.extensions().get()?;
+        let (tenant, scopes) = identities.find(identity)?;
+        let author = Author { tenant: tenant.clone(), actor: format!("certificate:{identity}"), method };
+        Some(Admitted { author, scopes: *scopes, catalogue: None, token: None })
+    }
+}
+
+/// The caller of a server that asks nobody who they are.
+pub(crate) fn anybody(path: &str) -> Caller {
+    let tenant = TenantName::default_tenant();
+    let author = Author { tenant, actor: "nobody".to_owned(), method: path.to_owned() };
+    Caller::new(Admitted { author, scopes: Scopes::all(), catalogue: None, token: None })
+}
+
+/// The token's text; `None` where the header is there twice or is of another kind.
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let (scheme, token) = value.as_bytes().split_at_checked("Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
+}
+
+/// A client that takes itself for another tenant's learns that it is not.
+fn check_tenant(headers: &HeaderMap, tenant: &TenantName) -> Result<(), Status> {
+    match headers.get(TENANT_HEADER) {
+        Some(named) if named.as_bytes() != tenant.as_str().as_bytes() => Err(status::other_tenant()),
+        Some(_) | None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+
+    const CLASSIFY: &str = "/headwater.v1.ClassifierService/Classify";
+    const ROLLBACK: &str = "/headwater.v1.HeadService/Rollback";
+
+    fn door() -> Auth {
+        let identities = Identities::parse("acme infer spiffe://acme/web").unwrap();
+        let access = Access::Credentials { catalogue: None, identities };
+        Auth::new(access, Arc::default())
+    }
+
+    fn request(path: &str, identity: Option<&str>) -> Request<()> {
+        let mut request = Request::builder().uri(path).body(()).unwrap();
+        if let Some(identity) = identity {
+            request.extensions_mut().insert(PeerIdentity(identity.to_owned()));
+        }
+        request
+    }
+
+    #[test]
+    fn a_certificate_that_is_known_stands_for_its_tenant() {
+        let caller = door().admit(&request(CLASSIFY, Some("spiffe://acme/web"))).unwrap().unwrap();
+        assert_eq!(caller.tenant().as_str(), "acme");
+        assert_eq!(caller.author().actor, "certificate:spiffe://acme/web");
+        let refused = door().admit(&request(ROLLBACK, Some("spiffe://acme/web"))).unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied);
+    }
+
+    #[test]
+    fn a_certificate_that_is_unknown_and_none_are_alike() {
+        for identity in [Some("spiffe://acme"), Some(""), None] {
+            let refused = door().admit(&request(CLASSIFY, identity)).unwrap_err();
+            assert_eq!(
+                (refused.code(), refused.message()),
+                (Code::Unauthenticated, status::unauthenticated().message())
+            );
+        }
+    }
+
+    #[test]
+    fn a_bad_token_is_not_mended_by_a_certificate() {
+        let mut request = request(CLASSIFY, Some("spiffe://acme/web"));
+        request.headers_mut().insert(header::AUTHORIZATION, "Bearer nonsense".parse().unwrap());
+        assert_eq!(door().admit(&request).unwrap_err().code(), Code::Unauthenticated);
+    }
+
+    #[test]
+    fn a_method_without_a_rule_is_not_answered() {
+        let refused = door().admit(&request("/headwater.v1.ClassifierService/New", Some("spiffe://acme/web")));
+        assert_eq!(refused.unwrap_err().code(), Code::Unimplemented);
+    }
+
+    #[test]
+    fn a_tenant_that_is_not_the_callers_is_refused() {
+        for (auth, identity) in [(door(), Some("spiffe://acme/web")), (Auth::new(Access::Open, Arc::default()), None)] {
+            let mut request = request(CLASSIFY, identity);
+            request.headers_mut().insert(TENANT_HEADER, "other".parse().unwrap());
+            assert_eq!(auth.admit(&request).unwrap_err().code(), Code::PermissionDenied);
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Who calls: the tenant, what the credential is good for, and the name that goes into the audit log.
+
+use std::sync::Arc;
+
+use engine::{LiveTable, TenantName};
+use registry::{Author, Scopes, TokenId};
+use tonic::{Extensions, Status};
+
+use crate::credentials::Credentials;
+use crate::status;
+use crate::view::View;
+
+/// A caller that was let in. Rides in the request's extensions.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller(Arc<Admitted>);
+
+/// What was known of a caller when it was let in.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    /// Tenant, credential and method.
+    pub(crate) author: Author,
+    /// What the credential is good for.
+    pub(crate) scopes: Scopes,
+    /// The tenant whose heads everybody may read.
+    pub(crate) catalogue: Option<TenantName>,
+    /// The token that let the caller in, if one did, and where it is looked up again.
+    pub(crate) token: Option<(Arc<Credentials>, TokenId)>,
+}
+
+impl Caller {
+    pub(crate) fn new(admitted: Admitted) -> Self {
+        Self(Arc::new(admitted))
+    }
+
+    /// The caller of a request that came through the edge.
+    ///
+    /// # Errors
+    /// INTERNAL: such a request carries its caller.
+    pub(crate) fn of(extensions: &Extensions) -> Result<Self, Status> {
+        extensions.get().cloned().ok_or_else(|| status::internal("internal error", "a request without a caller"))
+    }
+
+    pub(crate) fn tenant(&self) -> &TenantName {
+        &self.0.author.tenant
+    }
+
+    pub(crate) fn scopes(&self) -> Scopes {
+        self.0.scopes
+    }
+
+    /// Who to name in the audit log.
+    pub(crate) fn author(&self) -> &Author {
+        &self.0.author
+    }
+
+    /// What the caller may read.
+    pub(crate) fn view<'a>(&'a self, live: &'a LiveTable) -> View<'a> {
+        let catalogue = self.0.catalogue.as_ref().filter(|catalogue| *catalogue != self.tenant());
+        View { tenant: self.tenant(), catalogue, live }
+    }
+
+    /// Whether the credential is still good: a stream may outlive it.
+    ///
+    /// # Errors
+    /// UNAUTHENTICATED.
+    pub(crate) fn check_still_good(&self) -> Result<(), Status> {
+        match &self.0.token {
+            Some((credentials, id)) if !credentials.is_good(*id) => Err(status::unauthenticated()),
+            Some(_) | None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Tokens: what they look like, how one is made, and how one is told from a guess.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use registry::{Digest, Registry, StoredToken, TokenId};
+use subtle::ConstantTimeEq;
+
+/// What every token begins with, so that a leaked one can be searched for.
+const PREFIX: &str = "hw_";
+const SECRET_BYTES: usize = 32;
+/// Length of a token: prefix, id, `_`, secret.
+const TOKEN_BYTES: usize = PREFIX.len() + 16 + 1 + 2 * SECRET_BYTES;
+
+/// Every token, as stored. The writer replaces all of it after a change is durable; the edge looks tokens up in it.
+#[derive(Debug, Default)]
+pub(crate) struct Credentials {
+    tokens: RwLock<Arc<HashMap<TokenId, Arc<StoredToken>>>>,
+}
+
+impl Credentials {
+    /// From now on the registry's tokens are the ones there are.
+    pub(crate) fn publish(&self, registry: &Registry) {
+        let tokens = registry.tokens().map(|(id, token)| (id, Arc::clone(token))).collect();
+        *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(tokens);
+    }
+
+    /// The token whose text this is, if it is good now. Takes as long for an id that nobody has as for a wrong secret.
+    pub(crate) fn find(&self, text: &[u8]) -> Option<(TokenId, Arc<StoredToken>)> {
+        let (id, secret) = parse(text)?;
+        let digest = Digest::of(secret);
+        let token = self.token(id);
+        let nobody = Digest::from_bytes([0; 32]);
+        let expected = token.as_ref().map_or(&nobody, |token| &token.digest);
+        let is_right = bool::from(digest.as_bytes().ct_eq(expected.as_bytes()));
+        let token = token.filter(|_| is_right)?;
+        token.is_good(unix_seconds()).then_some((id, token))
+    }
+
+    /// Whether the token has not ended.
+    pub(crate) fn is_good(&self, id: TokenId) -> bool {
+        self.token(id).is_some_and(|token| token.is_good(unix_seconds()))
+    }
+
+    fn token(&self, id: TokenId) -> Option<Arc<StoredToken>> {
+        let tokens = Arc::clone(&self.tokens.read().unwrap_or_else(PoisonError::into_inner));
+        tokens.get(&id).cloned()
+    }
+}
+
+/// A token nobody has yet: its id, its text, and the digest of its secret.
+///
+/// # Errors
+/// Where the system gives no random bytes.
+pub fn mint() -> std::io::Result<(TokenId, String, Digest)> {
+    let mut random = [0; 8 + SECRET_BYTES];
+    fill(&mut random)?;
+    let (id, secret) = random.split_at(8);
+    let id = TokenId::from_bytes(id.try_into().map_err(std::io::Error::other)?);
+    let mut text = format!("{PREFIX}{id}_");
+    for byte in secret {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    let digest = Digest::of(text.as_bytes().get(TOKEN_BYTES - 2 * SECRET_BYTES..).unwrap_or_default());
+    Ok((id, text, digest))
+}
+
+fn fill(mut bytes: &mut [u8]) -> std::io::Result<()> {
+    while !bytes.is_empty() {
+        let filled = rustix::rand::getrandom(&mut *bytes, rustix::rand::GetRandomFlags::empty())?;
+        bytes = bytes.get_mut(filled..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// The id and the secret's digits, where the text has the form of a token.
+fn parse(text: &[u8]) -> Option<(TokenId, &[u8])> {
+    if text.len() != TOKEN_BYTES {
+        return None;
+    }
+    let (id, secret) = text.strip_prefix(PREFIX.as_bytes())?.split_at_checked(16)?;
+    let secret = secret.strip_prefix(b"_")?;
+    Some((std::str::from_utf8(id).ok()?.parse().ok()?, secret))
+}
+
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(token: StoredToken, id: TokenId) -> Credentials {
+        Credentials { tokens: RwLock::new(Arc::new(HashMap::from([(id, Arc::new(token))]))) }
+    }
+
+    fn stored(digest: Digest) -> StoredToken {
+        StoredToken {
+            tenant: "acme".parse().unwrap(),
+            scopes: registry::Scopes::all(),
+            digest,
+            description: String::new(),
+            created_unix_seconds: 1,
+            expires_unix_seconds: None,
+            revoked: false,
+        }
+    }
+
+    #[test]
+    fn the_token_that_was_made_is_found_and_no_other() {
+        let (id, text, digest) = mint().unwrap();
+        let credentials = with(stored(digest), id);
+        assert_eq!(credentials.find(text.as_bytes()).unwrap().0, id);
+        for place in 0..text.len() {
+            let mut guess = text.clone().into_bytes();
+            guess[place] = if guess[place] == b'0' { b'1' } else { b'0' };
+            assert!(credentials.find(&guess).is_none(), "byte {place}");
+            assert!(credentials.find(&text.as_bytes()[..place]).is_none(), "cut at {place}");
+        }
+        let (_, other, _) = mint().unwrap();
+        assert_ne!(text, other);
+        assert!(credentials.find(other.as_bytes()).is_none());
+    }
+
+    #[test]
+    fn a_token_that_has_ended_is_found_no_more() {
+        let (id, text, digest) = mint().unwrap();
+        let ended = [
+            StoredToken { revoked: true, ..stored(digest) },
+            StoredToken { expires_unix_seconds: Some(unix_seconds()), ..stored(digest) },
+        ];
+        for token in ended {
+            assert!(with(token, id).find(text.as_bytes()).is_none());
+        }
+        let lasting = StoredToken { expires_unix_seconds: Some(unix_seconds() + 60), ..stored(digest) };
+        assert!(with(lasting, id).find(text.as_bytes()).is_some());
+    }
+}

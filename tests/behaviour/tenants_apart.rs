@@ -1,0 +1,220 @@
+//! What another tenant has is not there; what the catalogue has is there for all, and nobody else's to change.
+
+use std::collections::BTreeSet;
+
+use api::v1;
+use engine::HeadKind;
+use prost::Message;
+use tests::{TestServer, head};
+use tonic::{Code, Request, Status};
+
+use crate::asking::{ask, input};
+use crate::credentials::{tenant, token, with};
+use crate::installing::{folder, messages};
+
+const SCOPES: [v1::Scope; 2] = [v1::Scope::Infer, v1::Scope::Heads];
+
+/// Installs two versions of `task`, the second under the alias `hidden` as well, and returns the digest of the first.
+async fn install(server: &TestServer, token: &str, task: &str) -> String {
+    let mut digest = String::new();
+    for seed in [2, 1] {
+        let folder = folder(server, task, &head(HeadKind::Classification, &["no", "yes"], seed));
+        let messages = messages(v1::InstallHeader::default(), &folder);
+        let reply = server.heads().install_head(with(token, tokio_stream::iter(messages))).await.unwrap();
+        digest = reply.into_inner().head_digest;
+    }
+    let alias = v1::SetAliasRequest {
+        task: task.to_owned(),
+        alias: "hidden".to_owned(),
+        change: Some(v1::set_alias_request::Change::Version(2)),
+        expected_generation: None,
+    };
+    server.heads().set_alias(with(token, alias)).await.unwrap();
+    digest
+}
+
+/// How a call that is refused ends: code, message and details.
+async fn refusal<M: Message + Clone + 'static>(server: &TestServer, token: &str, path: &str, message: &M) -> Status {
+    let mut client = tonic::client::Grpc::new(server.channel());
+    client.ready().await.unwrap();
+    let codec = tonic_prost::ProstCodec::<M, ()>::default();
+    let path = format!("/headwater.v1.{path}").parse().unwrap();
+    match client.server_streaming(with(token, message.clone()), path, codec).await {
+        Err(status) => status,
+        Ok(reply) => reply.into_inner().message().await.expect_err("nothing is there to be told of"),
+    }
+}
+
+/// The answers to everything that can be asked of `task`, as bytes.
+async fn answers(server: &TestServer, token: &str, task: &str, version: &str) -> Vec<(String, Vec<u8>)> {
+    let (task, version) = (task.to_owned(), version.to_owned());
+    let mut answers = Vec::new();
+    macro_rules! refused {
+        ($($path:literal: $request:expr;)*) => {$(
+            let status = refusal(server, token, $path, &$request).await;
+            let keys: BTreeSet<_> = status.metadata().keys().map(|key| format!("{key:?}")).collect();
+            let told = format!("{:?} {} {keys:?}", status.code(), status.message());
+            answers.push(($path.to_owned(), [told.as_bytes(), status.details()].concat()));
+        )*};
+    }
+    let plan = v1::EvaluationPlan { task: task.clone(), version: version.clone(), ..v1::EvaluationPlan::default() };
+    let plan = Some(v1::evaluate_head_request::Part::Plan(plan));
+    let labels = vec!["a".to_owned(), "b".to_owned()];
+    let zero_shot = v1::ZeroShotInput { text: "a".to_owned(), candidate_labels: labels.clone() };
+    let pair = v1::ScoreInput { prompt: "a".to_owned(), answer: "b".to_owned() };
+    let move_to = |version| Some(v1::set_alias_request::Change::Version(version));
+    refused! {
+        "ClassifierService/Classify": v1::ClassifyRequest {
+            task: task.clone(), version: version.clone(), inputs: vec![input("a")], ..v1::ClassifyRequest::default() };
+        "ClassifierService/ZeroShot": v1::ZeroShotRequest {
+            task: task.clone(), version: version.clone(), inputs: vec![zero_shot], ..v1::ZeroShotRequest::default() };
+        "ClassifierService/Score": v1::ScoreRequest { task: task.clone(), version: version.clone(), inputs: vec![pair], ..v1::ScoreRequest::default() };
+        "ClassifierService/Compare": v1::CompareRequest {
+            task: task.clone(), version: version.clone(), prompt: "a".to_owned(), answers: labels, ..v1::CompareRequest::default() };
+        "ClassifierService/Embed": v1::EmbedRequest {
+            task: task.clone(), version: version.clone(), inputs: vec![input("a")], ..v1::EmbedRequest::default() };
+        "CatalogService/GetTask": v1::GetTaskRequest { task: task.clone(), version: version.clone() };
+        "CatalogService/SimilarTasks": v1::SimilarTasksRequest { task: task.clone(), version: version.clone(), ..v1::SimilarTasksRequest::default() };
+        "HeadService/ListVersions": v1::ListVersionsRequest { task: task.clone() };
+        "HeadService/SetAlias": v1::SetAliasRequest { task: task.clone(), alias: "hidden".to_owned(), change: move_to(1), ..v1::SetAliasRequest::default() };
+        "HeadService/Rollback": v1::RollbackRequest { task: task.clone(), alias: "hidden".to_owned(), ..v1::RollbackRequest::default() };
+        "HeadService/SetTraffic": v1::SetTrafficRequest { task: task.clone(), ..v1::SetTrafficRequest::default() };
+        "HeadService/DeleteVersion": v1::DeleteVersionRequest { task: task.clone(), version: 1, ..v1::DeleteVersionRequest::default() };
+        "HeadService/ExportHead": v1::ExportHeadRequest { task: task.clone(), version: version.clone(), ..v1::ExportHeadRequest::default() };
+        "HeadService/UpdateMetadata": v1::UpdateMetadataRequest {
+            task: task.clone(), version: version.clone(), description: Some("mine".to_owned()), ..v1::UpdateMetadataRequest::default() };
+        "HeadService/EvaluateHead": v1::EvaluateHeadRequest { part: plan };
+    }
+    let row = v1::ClassifyStreamRequest {
+        id: "1".to_owned(),
+        task: task.clone(),
+        version: version.clone(),
+        input: Some(input("a")),
+        ..v1::ClassifyStreamRequest::default()
+    };
+    let stream = with(token, tokio_stream::iter([row]));
+    let mut rows = server.classifier().classify_stream(stream).await.unwrap().into_inner();
+    answers.push(("ClassifyStream".to_owned(), rows.message().await.unwrap().unwrap().encode_to_vec()));
+    let many = v1::ClassifyTasksRequest {
+        input: Some(input("a")),
+        tasks: vec![v1::TaskReference { task, version }],
+        selector: Some(v1::TaskSelector { glob: "hidden*".to_owned(), ..v1::TaskSelector::default() }),
+        ..v1::ClassifyTasksRequest::default()
+    };
+    let outcomes = server.classifier().classify_tasks(with(token, many)).await.unwrap().into_inner().outcomes;
+    answers.push(("ClassifyTasks".to_owned(), outcomes.iter().flat_map(Message::encode_to_vec).collect()));
+    let list = server.catalog().list_tasks(with(token, v1::ListTasksRequest::default())).await.unwrap().into_inner();
+    answers.push(("ListTasks".to_owned(), list.encode_to_vec()));
+    let search = v1::SearchTasksRequest { query: "hidden".to_owned(), ..v1::SearchTasksRequest::default() };
+    let found = server.catalog().search_tasks(with(token, search)).await.unwrap().into_inner();
+    answers.push(("SearchTasks".to_owned(), found.encode_to_vec()));
+    answers
+}
+
+#[tokio::test]
+async fn a_task_of_another_tenant_answers_like_one_that_is_not_there() {
+    let (server, operator) = TestServer::start_with_credentials().await;
+    let mut tokens = Vec::new();
+    for name in ["acme", "zoo"] {
+        tenant(&server, &operator, name).await;
+        tokens.push(token(&server, &operator, name, &SCOPES).await.0);
+    }
+    // One version of what exists: a name that is nobody's yet becomes the other tenant's in between.
+    for (reader, owner) in [(0, 1), (1, 0)] {
+        let task = format!("hidden/of{owner}");
+        let selectors = ["", "1", "2", "hidden", "live"];
+        let mut missing = Vec::new();
+        for version in selectors {
+            missing.push(answers(&server, &tokens[reader], &task, version).await);
+        }
+        let digest = install(&server, &tokens[owner], &task).await;
+        for (version, missing) in selectors.into_iter().zip(missing) {
+            let foreign = answers(&server, &tokens[reader], &task, version).await;
+            for ((path, foreign), (_, missing)) in foreign.into_iter().zip(missing) {
+                assert_eq!(foreign, missing, "{path} of version {version:?}");
+            }
+        }
+        let by_digest = v1::GetTaskRequest { task: task.clone(), version: digest };
+        let refused = refusal(&server, &tokens[reader], "CatalogService/GetTask", &by_digest).await;
+        assert_eq!(refused.code(), Code::InvalidArgument, "a digest names no version");
+        let own = server.classifier().classify(with(&tokens[owner], ask(&task, vec![input("a")]))).await;
+        assert_eq!(own.unwrap().into_inner().served_by.unwrap().version, 1);
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_another_tenant_has_are_installed_as_new_ones() {
+    let (server, operator) = TestServer::start_with_credentials().await;
+    let mut replies = Vec::new();
+    for name in ["acme", "zoo"] {
+        tenant(&server, &operator, name).await;
+        let (token, _) = token(&server, &operator, name, &SCOPES).await;
+        let folder = folder(&server, "same", &head(HeadKind::Classification, &["no", "yes"], 1));
+        let messages = messages(v1::InstallHeader::default(), &folder);
+        let reply = server.heads().install_head(with(&token, tokio_stream::iter(messages))).await.unwrap();
+        replies.push(v1::InstallHeadResponse { generation: 0, ..reply.into_inner() });
+    }
+    assert_eq!(replies[0], replies[1]);
+}
+
+#[tokio::test]
+async fn heads_of_the_catalogue_are_asked_by_all_and_changed_by_its_own_tenant_alone() {
+    let (server, operator) = TestServer::start_with_credentials().await;
+    tenant(&server, &operator, "acme").await;
+    let (acme, _) = token(&server, &operator, "acme", &SCOPES).await;
+    let listed = |token: &str| {
+        let request = with(token, v1::ListTasksRequest::default());
+        let mut catalog = server.catalog();
+        async move {
+            let tasks = catalog.list_tasks(request).await.unwrap().into_inner().tasks;
+            tasks.into_iter().map(|task| (task.name, task.shared)).collect::<Vec<_>>()
+        }
+    };
+    let shared = listed(&acme).await;
+    assert!(shared.len() == 6 && shared.iter().all(|(_, shared)| *shared), "{shared:?}");
+    assert!(listed(&operator).await.iter().all(|(_, shared)| !shared));
+    let reply = server.classifier().classify(with(&acme, ask("mood", vec![input("fine")]))).await.unwrap();
+    assert_eq!(reply.into_inner().served_by.unwrap().version, 1);
+    let export = v1::ExportHeadRequest { task: "mood".to_owned(), ..v1::ExportHeadRequest::default() };
+    server.heads().export_head(with(&acme, export)).await.unwrap();
+    let unknown = v1::RollbackRequest { task: "nothing".to_owned(), ..v1::RollbackRequest::default() };
+    let unknown = refusal(&server, &acme, "HeadService/Rollback", &unknown).await;
+    let rollback = v1::RollbackRequest { task: "mood".to_owned(), ..v1::RollbackRequest::default() };
+    let delete =
+        v1::DeleteVersionRequest { task: "mood".to_owned(), version: 1, ..v1::DeleteVersionRequest::default() };
+    let describe = v1::UpdateMetadataRequest { task: "mood".to_owned(), ..v1::UpdateMetadataRequest::default() };
+    for refused in [
+        refusal(&server, &acme, "HeadService/Rollback", &rollback).await,
+        refusal(&server, &acme, "HeadService/DeleteVersion", &delete).await,
+        refusal(&server, &acme, "HeadService/UpdateMetadata", &describe).await,
+    ] {
+        assert_eq!((refused.code(), refused.details()), (Code::NotFound, unknown.details()));
+    }
+    let plan = v1::EvaluationPlan {
+        task: "mood".to_owned(),
+        store: true,
+        fit_temperature: true,
+        ..v1::EvaluationPlan::default()
+    };
+    let plan = v1::EvaluateHeadRequest { part: Some(v1::evaluate_head_request::Part::Plan(plan)) };
+    let refused = refusal(&server, &acme, "HeadService/EvaluateHead", &plan).await;
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+
+    install(&server, &acme, "mood").await;
+    let own = listed(&acme).await;
+    assert_eq!((own.len(), own.iter().filter(|(_, shared)| !shared).count()), (6, 1));
+    let labels = |token: &str| {
+        let request = with(token, v1::GetTaskRequest { task: "mood".to_owned(), version: String::new() });
+        let mut catalog = server.catalog();
+        async move { catalog.get_task(request).await.unwrap().into_inner().task.unwrap().labels.len() }
+    };
+    assert_eq!((labels(&acme).await, labels(&operator).await), (2, 3));
+}
+
+#[tokio::test]
+async fn a_server_without_credentials_has_one_tenant_and_shares_nothing() {
+    let server = TestServer::start().await;
+    let request = Request::new(v1::ListTasksRequest::default());
+    let tasks = server.catalog().list_tasks(request).await.unwrap().into_inner().tasks;
+    assert!(tasks.len() == 6 && tasks.iter().all(|task| !task.shared));
+}
