@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
 mod asking;
+mod backing_up;
 mod caching;
 mod choosing;
 mod classifying;

@@ -72,6 +72,9 @@ mod tests {
             }
         }
         services.sort_unstable();
-        assert_eq!(services, ["CatalogService", "ClassifierService", "HeadService", "TenantService"]);
+        assert_eq!(
+            services,
+            ["CatalogService", "ClassifierService", "HeadService", "RegistryService", "TenantService"]
+        );
     }
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{classify, compare, embed, evaluate, fit, heads, health, load, score, tasks, tokenize, zero_shot};
+use crate::{
+    classify, compare, embed, evaluate, fit, heads, health, load, registry, score, tasks, tokenize, zero_shot,
+};
 
 /// Where a server is looked for.
 pub(crate) const DEFAULT_ADDRESS: &str = "http://127.0.0.1:50051";
@@ -86,6 +88,9 @@ pub(crate) enum Verb {
     Heads(heads::Verb),
     /// Fit a head on labelled rows.
     Fit(fit::Arguments),
+    /// Count, check, back up and sweep what the server has stored.
+    #[command(subcommand)]
+    Registry(registry::Verb),
     /// Ask whether the server is ready.
     Health(health::Arguments),
     /// Measure how fast texts are answered, so many at a time.

@@ -28,6 +28,7 @@ mod tasks;
 mod evaluate;
 mod heads;
 mod fit;
+mod registry;
 mod health;
 mod load;
 
@@ -107,6 +108,7 @@ async fn obey(verb: Verb, session: &mut Session) -> Result<Outcome, CliError> {
         Verb::Evaluate(arguments) => evaluate::run(arguments, session).await,
         Verb::Heads(verb) => heads::run(verb, session).await,
         Verb::Fit(arguments) => fit::run(arguments, session).await,
+        Verb::Registry(verb) => registry::run(verb, session).await,
         Verb::Health(arguments) => health::run(arguments, session).await,
         Verb::Load(arguments) => load::run(arguments, session).await,
     }

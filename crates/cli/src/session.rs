@@ -8,6 +8,7 @@ use std::time::Duration;
 use api::v1::catalog_service_client::CatalogServiceClient;
 use api::v1::classifier_service_client::ClassifierServiceClient;
 use api::v1::head_service_client::HeadServiceClient;
+use api::v1::registry_service_client::RegistryServiceClient;
 use tonic::{Request, Status};
 
 use crate::config::SessionArguments;
@@ -69,6 +70,10 @@ impl Session {
 
     pub(crate) async fn heads(&mut self) -> Result<HeadServiceClient<Connection>, CliError> {
         Ok(HeadServiceClient::new(self.connection().await?).max_decoding_message_size(MAX_REPLY_BYTES))
+    }
+
+    pub(crate) async fn registry(&mut self) -> Result<RegistryServiceClient<Connection>, CliError> {
+        Ok(RegistryServiceClient::new(self.connection().await?).max_decoding_message_size(MAX_REPLY_BYTES))
     }
 
     pub(crate) async fn health(

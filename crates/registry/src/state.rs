@@ -97,14 +97,7 @@ impl State {
 
     /// Every object that some version consists of.
     pub(crate) fn referenced_objects(&self) -> HashSet<Digest> {
-        self.records
-            .range(b"h".to_vec()..b"i".to_vec())
-            .filter_map(|(key, value)| match Record::decode(key, value) {
-                Some((Record::Head(_, _, head), _)) => Some(head.objects),
-                _ => None,
-            })
-            .flat_map(|objects| objects.iter().collect::<Vec<_>>())
-            .collect()
+        referenced_in(&self.records)
     }
 
     /// Takes in what a committed plan has made.
@@ -153,4 +146,16 @@ impl State {
             *task = Arc::new(StoredTask { generation: self.generation, last_version, ..StoredTask::default() });
         }
     }
+}
+
+/// Every object that some version of these records consists of.
+pub(crate) fn referenced_in(records: &Records) -> HashSet<Digest> {
+    records
+        .range(b"h".to_vec()..b"i".to_vec())
+        .filter_map(|(key, value)| match Record::decode(key, value) {
+            Some((Record::Head(_, _, head), _)) => Some(head.objects),
+            _ => None,
+        })
+        .flat_map(|objects| objects.iter().collect::<Vec<_>>())
+        .collect()
 }

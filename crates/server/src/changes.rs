@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use engine::{Alias, Engine, LiveTask, LiveTraffic, ModelInfo, Reads, ServedHead, TaskKey};
-use registry::{Change, Committed, Digest, Installed, Registry, RegistryError, StoredTask};
+use registry::{Change, Committed, Digest, Installed, Registry, RegistryError, StoredTask, Swept};
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::Status;
 use tracing::{info, warn};
@@ -91,6 +91,11 @@ impl Writer {
             self.publish(key, task.as_deref());
         }
         Ok(committed)
+    }
+
+    /// Removes stored objects that nothing needs.
+    pub(crate) fn collect_garbage(&mut self) -> Result<Swept, RegistryError> {
+        self.registry.collect_garbage()
     }
 
     /// Serves everything stored. Returns how many versions do not fit the encoder.

@@ -27,6 +27,8 @@ mod revision;
 mod update_metadata;
 mod fit;
 mod tenants;
+mod registry_tools;
+mod backup;
 mod from_proto;
 mod to_proto;
 mod confidence;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use api::v1::catalog_service_server::CatalogServiceServer;
 use api::v1::classifier_service_server::ClassifierServiceServer;
 use api::v1::head_service_server::HeadServiceServer;
+use api::v1::registry_service_server::RegistryServiceServer;
 use api::v1::tenant_service_server::TenantServiceServer;
 use engine::{Engine, EngineParts, WorkerState};
 use registry::{Bundle, Digest, EncoderWidths, OpenOptions, Registry, RegistryError};
@@ -29,6 +30,7 @@ use crate::health::Health;
 use crate::listener;
 use crate::measured;
 use crate::metrics::Metrics;
+use crate::registry_tools::RegistryTools;
 use crate::samples::keep_current;
 use crate::serving::{Phase, Serving};
 use crate::tenants::Tenants;
@@ -227,6 +229,10 @@ fn routes(serving: &Arc<Serving>, finder: &Arc<Finder>, max_message_bytes: usize
     Routes::new(ClassifierServiceServer::new(classifier).max_decoding_message_size(max_message_bytes))
         .add_service(CatalogServiceServer::new(catalog).max_decoding_message_size(max_message_bytes))
         .add_service(HeadServiceServer::new(heads).max_decoding_message_size(max_message_bytes))
+        .add_service(
+            RegistryServiceServer::new(RegistryTools::new(Arc::clone(serving)))
+                .max_decoding_message_size(max_message_bytes),
+        )
         .add_service(TenantServiceServer::new(Tenants).max_decoding_message_size(max_message_bytes))
 }
 

@@ -142,6 +142,13 @@ pub(crate) fn too_many_fits() -> Status {
     status(Code::ResourceExhausted, message, details)
 }
 
+/// Work of which there is one at a time is under way already.
+pub(crate) fn one_at_a_time(resource: &str, message: &str) -> Status {
+    let mut details = ErrorDetails::with_quota_failure_violation(resource, message);
+    details.set_retry_info(Some(RETRY_LATER));
+    status(Code::ResourceExhausted, message, details)
+}
+
 /// More whole models are being exported than may.
 pub(crate) fn too_many_exports() -> Status {
     let message = "too many models are being exported";

@@ -37,6 +37,8 @@ const WIRE: &[&str] = &[
     "evaluate/report.rs",
     "transformers.rs",
     "tenants.rs",
+    "registry_tools.rs",
+    "backup.rs",
     "health.rs",
     "serve.rs",
 ];

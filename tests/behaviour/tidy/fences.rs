@@ -33,6 +33,7 @@ const FENCED: &[(&str, &[&str])] = &[
     ("tokenizers", &["deberta"]),
     ("cc", &["deberta"]),
     ("sled", &["registry"]),
+    ("tar", &["registry"]),
     ("zip", &["checkpoint"]),
     ("rustix", &["kernels", "registry", "checkpoint", "server"]),
     ("libc", &["registry", "checkpoint", "server"]),
