@@ -21,6 +21,7 @@ mod fit_command;
 mod fitting;
 mod health;
 mod installing;
+mod installing_bundles;
 mod listing;
 mod many_tasks;
 mod overload;

@@ -1,6 +1,7 @@
 //! `headwater heads`: the life of a head.
 
 mod install;
+mod install_bundle;
 mod versions;
 mod alias;
 mod traffic;
@@ -17,6 +18,8 @@ use crate::session::{Outcome, Session};
 pub(crate) enum Verb {
     /// Install heads from their folders.
     Install(install::Arguments),
+    /// Install all heads of a bundle in one change, or none.
+    InstallBundle(install_bundle::Arguments),
     /// Change what is said about a version, or make a new one of the same weights with other settings.
     Update(Box<update::Arguments>),
     /// List a task's versions.
@@ -36,6 +39,7 @@ pub(crate) enum Verb {
 pub(crate) async fn run(verb: Verb, session: &mut Session) -> Result<Outcome, CliError> {
     match verb {
         Verb::Install(arguments) => install::run(arguments, session).await,
+        Verb::InstallBundle(arguments) => install_bundle::run(arguments, session).await,
         Verb::Update(arguments) => update::run(*arguments, session).await,
         Verb::Versions(arguments) => versions::run(arguments, session).await,
         Verb::Alias(arguments) => alias::run(arguments, session).await,

@@ -13,7 +13,8 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::changes::Writer;
 use crate::serving::Serving;
 use crate::{
-    download, evaluate, fit, from_proto, install, moving, status, to_proto, transformers, update_metadata, upload,
+    bundles, download, evaluate, fit, from_proto, install, moving, status, to_proto, transformers, update_metadata,
+    upload,
 };
 
 /// The service.
@@ -24,6 +25,7 @@ pub(crate) struct Heads {
 
 #[tonic::async_trait]
 impl HeadService for Heads {
+    type InstallBundleStream = ReceiverStream<Result<v1::InstallBundleResponse, Status>>;
     type ExportHeadStream = ReceiverStream<Result<v1::ExportHeadResponse, Status>>;
     type FitHeadStream = ReceiverStream<Result<v1::FitHeadResponse, Status>>;
     type EvaluateHeadStream = ReceiverStream<Result<v1::EvaluateHeadResponse, Status>>;
@@ -35,6 +37,15 @@ impl HeadService for Heads {
         self.serving.check_open()?;
         let (header, folder) = upload::receive(request.into_inner()).await?;
         install::install(&self.serving, header, folder).await.map(Response::new)
+    }
+
+    async fn install_bundle(
+        &self,
+        request: Request<Streaming<v1::InstallBundleRequest>>,
+    ) -> Result<Response<Self::InstallBundleStream>, Status> {
+        self.serving.check_open()?;
+        let events = bundles::start(Arc::clone(&self.serving), request.into_inner())?;
+        Ok(Response::new(ReceiverStream::new(events)))
     }
 
     async fn list_versions(

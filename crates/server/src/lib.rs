@@ -21,6 +21,7 @@ mod upload;
 mod download;
 mod transformers;
 mod install;
+mod bundles;
 mod moving;
 mod evaluate;
 mod revision;

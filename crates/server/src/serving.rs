@@ -38,6 +38,7 @@ pub(crate) struct Serving {
     exports: Arc<Semaphore>,
     evaluations: Arc<Semaphore>,
     fits: Semaphore,
+    bundles: Arc<Semaphore>,
     fit_memory_bytes: usize,
 }
 
@@ -52,7 +53,17 @@ impl Serving {
         let exports = Arc::new(Semaphore::new(MAX_MODEL_EXPORTS));
         let evaluations = Arc::new(Semaphore::new(MAX_EVALUATIONS));
         let fits = Semaphore::new(1);
-        Self { engine, changes, phase, encoder_dir, exports, evaluations, fits, fit_memory_bytes }
+        Self {
+            engine,
+            changes,
+            phase,
+            encoder_dir,
+            exports,
+            evaluations,
+            fits,
+            bundles: Arc::new(Semaphore::new(1)),
+            fit_memory_bytes,
+        }
     }
 
     /// The files of the served encoder.
@@ -86,6 +97,12 @@ impl Serving {
     /// Permits of evaluations; what holds one runs.
     pub(crate) fn evaluations(&self) -> &Arc<Semaphore> {
         &self.evaluations
+    }
+
+    /// The one place for a bundle that is being installed, until it is dropped.
+    pub(crate) fn bundle_permit(&self) -> Result<OwnedSemaphorePermit, Status> {
+        let busy = |_| status::one_at_a_time("bundles", "another bundle is being installed");
+        Arc::clone(&self.bundles).try_acquire_owned().map_err(busy)
     }
 
     /// Leave to export a whole model, until it is dropped.

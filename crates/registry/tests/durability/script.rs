@@ -40,9 +40,10 @@ pub(crate) fn run(words: &[&str]) {
     }
 }
 
-/// The changes of the fixed script: install five, alias, alias back, describe, roll back, a traffic rule, delete.
+/// The changes of the fixed script: install five, a bundle of heads in one change, alias, alias back, describe, roll back, a traffic rule, delete.
 pub(crate) fn changes() -> Vec<Change> {
     let mut changes: Vec<Change> = (0..5).map(|number| install(&format!("group/task{}", number % 3), number)).collect();
+    changes.push(bundle(20));
     changes.push(set_alias("group/task0", 1));
     changes.push(set_alias("group/task0", 2));
     changes.push(describe("group/task0", 2, "a new description"));
@@ -52,6 +53,15 @@ pub(crate) fn changes() -> Vec<Change> {
     changes.push(Change::SetTraffic { key: key("group/task1"), traffic, expected_generation: None });
     changes.push(Change::DeleteVersion { key: key("group/task1"), version: version(1), with_aliases: true });
     changes
+}
+
+/// As many heads at once as make the registry sync their objects together.
+fn bundle(heads: u64) -> Change {
+    let one = |number| match install(&format!("bundle/task{number}"), 100 + number) {
+        Change::Install(install) => install,
+        other => panic!("no install: {other:?}"),
+    };
+    Change::InstallMany((0..heads).map(one).collect())
 }
 
 pub(crate) fn install(task: &str, seed: u64) -> Change {
