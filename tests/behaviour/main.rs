@@ -30,6 +30,7 @@ mod raw_calls;
 mod reflecting;
 mod refusing;
 mod repeating;
+mod retaining;
 mod rolling_back;
 mod replicas;
 mod rewards;

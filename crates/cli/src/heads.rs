@@ -5,6 +5,7 @@ mod install_bundle;
 mod versions;
 mod alias;
 mod traffic;
+mod retention;
 mod delete;
 mod export;
 mod update;
@@ -30,6 +31,8 @@ pub(crate) enum Verb {
     Rollback(alias::RollbackArguments),
     /// Divide a task's traffic between versions.
     Traffic(traffic::Arguments),
+    /// Say which versions are kept without anybody naming them.
+    Retention(retention::Arguments),
     /// Delete a version.
     Delete(delete::Arguments),
     /// Save a version's files in a folder.
@@ -45,6 +48,7 @@ pub(crate) async fn run(verb: Verb, session: &mut Session) -> Result<Outcome, Cl
         Verb::Alias(arguments) => alias::run(arguments, session).await,
         Verb::Rollback(arguments) => alias::roll_back(arguments, session).await,
         Verb::Traffic(arguments) => traffic::run(arguments, session).await,
+        Verb::Retention(arguments) => retention::run(arguments, session).await,
         Verb::Delete(arguments) => delete::run(arguments, session).await,
         Verb::Export(arguments) => export::run(arguments, session).await,
     }

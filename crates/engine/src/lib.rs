@@ -9,6 +9,7 @@ mod adapter;
 mod head;
 mod trust;
 mod traffic;
+mod retention;
 mod fit_record;
 mod live;
 mod ask;
@@ -60,6 +61,7 @@ pub use model::{Lesson, Lessons, Model, ModelError, ModelInfo, Reads, Row, RowOu
 pub use offsets::CodePoints;
 pub use ood::{MIN_OOD_VECTORS, OOD_UNIT, OodError, OodStatistics};
 pub use prediction::{Confidence, Prediction, Scored, softmax};
+pub use retention::Retention;
 pub use scoring::score;
 pub use shadow::{LiveTraffic, TrafficCounts, judges_alike};
 pub use similarity::{HeadDirections, LabelSet, MAX_COMPARED_ROWS, cosine};

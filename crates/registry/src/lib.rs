@@ -28,6 +28,7 @@ mod known;
 mod change;
 mod plan;
 mod draft;
+mod retiring;
 mod state;
 mod registry;
 mod seed;

@@ -59,8 +59,14 @@ pub(crate) fn plan(state: &State, change: Change, unix_seconds: u64) -> Result<P
             draft.check_generation(&key, expected_generation)?;
             draft.set_traffic(&key, traffic)?;
         }
+        Change::SetRetention { key, retention, expected_generation } => {
+            draft.check_generation(&key, expected_generation)?;
+            draft.set_retention(&key, retention)?;
+        }
+        Change::Retire => draft.retire_everywhere()?,
         Change::DeleteVersion { key, version, with_aliases } => draft.delete(&key, version, with_aliases)?,
     }
+    draft.retire_touched()?;
     finish(state, draft)
 }
 
@@ -109,6 +115,7 @@ fn task_record(task: &StoredTask) -> TaskRecord {
         last_version: task.last_version,
         aliases: task.aliases.iter().map(alias).collect(),
         traffic: task.traffic,
+        retention: task.retention,
     }
 }
 

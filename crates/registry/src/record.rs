@@ -5,11 +5,12 @@
 //!           'h' tenant 0 task 0 version(u64 BE)  one version of a task
 //!           't' tenant 0 task                    a task: aliases, highest version
 //!           'c' generation(u64 BE)               one change of the history
-//! value     "hwrc" | schema u8: 1, or 2 | key length u32, key | generation u64 | payload length u32, payload | SHA-256 of all before
+//! value     "hwrc" | schema u8: 1 to 3 | key length u32, key | generation u64 | payload length u32, payload | SHA-256 of all before
 //! ```
 //! A record has schema 1 where that can say all of it, so that earlier programs can read a registry which uses nothing
 //! new; they refuse to open one that does. Schema 2 is that of tasks with an alias that has moved or with a traffic rule,
 //! whose payload goes on behind that of schema 1 (`task_record.rs`), and of the history's entries on rollbacks and rules.
+//! Schema 3 is that of tasks with a retention rule, and of the history's entries on those.
 //! Numbers are little-endian except in keys, where big-endian keeps them sorted. A value has at most 4,096 bytes and a
 //! key at most 512: larger ones would leave the range in which the store below keeps its promises. Anything without a
 //! small bound (labels, prompts, numbers) is an object, and the record holds its digest.
@@ -30,6 +31,7 @@ pub(crate) const MAX_KEY_BYTES: usize = 512;
 const MAGIC: &[u8; 4] = b"hwrc";
 const SCHEMA: u8 = 1;
 const SECOND_SCHEMA: u8 = 2;
+const THIRD_SCHEMA: u8 = 3;
 const CHECKSUM_BYTES: usize = 32;
 
 /// A version of a task.
@@ -99,7 +101,7 @@ impl Record {
             Self::History(entry) => write_history(entry, &mut payload),
         }
         let mut value = FieldWriter(MAGIC.to_vec());
-        value.u8(if self.needs_second_schema() { SECOND_SCHEMA } else { SCHEMA });
+        value.u8(self.schema());
         value.bytes(key);
         value.u64(generation);
         value.bytes(&payload.0);
@@ -125,32 +127,41 @@ impl Record {
             return None;
         }
         let schema = fields.u8()?;
-        if !matches!(schema, SCHEMA | SECOND_SCHEMA) || fields.bytes()? != key {
+        if !matches!(schema, SCHEMA | SECOND_SCHEMA | THIRD_SCHEMA) || fields.bytes()? != key {
             return None;
         }
         let generation = fields.u64()?;
         let mut payload = FieldReader(fields.bytes()?);
         let mut record = read_payload(key, &mut payload, generation)?;
-        if schema == SECOND_SCHEMA {
-            match &mut record {
-                Record::Task(_, task) => task.read_on(&mut payload)?,
-                Record::Head(_, _, head) => head.objects.adapter = Some(payload.digest()?),
-                Record::History(_) => {}
-                Record::Meta(_) => return None,
+        match (&mut record, schema) {
+            (_, SCHEMA) | (Record::History(_), _) => {}
+            (Record::Task(_, task), SECOND_SCHEMA) => task.read_on(&mut payload)?,
+            (Record::Task(_, task), _) => {
+                task.read_on(&mut payload)?;
+                task.read_retention(&mut payload)?;
             }
+            (Record::Head(_, _, head), SECOND_SCHEMA) => head.objects.adapter = Some(payload.digest()?),
+            (Record::Head(..) | Record::Meta(_), _) => return None,
         }
         (fields.is_at_end() && payload.is_at_end()).then_some((record, generation))
     }
 }
 
 impl Record {
-    /// Whether it holds what schema 1 has no place for.
-    fn needs_second_schema(&self) -> bool {
+    /// The first schema that has a place for all it holds.
+    fn schema(&self) -> u8 {
         match self {
-            Self::Meta(_) => false,
-            Self::Head(_, _, head) => head.objects.adapter.is_some(),
-            Self::Task(_, task) => task.goes_on(),
-            Self::History(entry) => matches!(entry.action, Action::Rollback | Action::SetTraffic),
+            Self::Meta(_) => SCHEMA,
+            Self::Head(_, _, head) if head.objects.adapter.is_some() => SECOND_SCHEMA,
+            Self::Head(..) => SCHEMA,
+            Self::Task(_, task) => task.schema(),
+            Self::History(entry) => match entry.action {
+                Action::Install | Action::SetAlias | Action::RemoveAlias | Action::DeleteVersion | Action::Describe => {
+                    SCHEMA
+                }
+                Action::Rollback | Action::SetTraffic => SECOND_SCHEMA,
+                Action::SetRetention | Action::Retire => THIRD_SCHEMA,
+            },
         }
     }
 }
@@ -216,6 +227,8 @@ fn write_history(entry: &HistoryEntry, payload: &mut FieldWriter) {
         Action::Describe => 5,
         Action::Rollback => 6,
         Action::SetTraffic => 7,
+        Action::SetRetention => 8,
+        Action::Retire => 9,
     });
     payload.bytes(entry.key.tenant.as_str().as_bytes());
     payload.bytes(entry.key.task.as_str().as_bytes());
@@ -237,6 +250,8 @@ fn read_history(payload: &mut FieldReader<'_>, generation: u64) -> Option<Histor
             5 => Action::Describe,
             6 => Action::Rollback,
             7 => Action::SetTraffic,
+            8 => Action::SetRetention,
+            9 => Action::Retire,
             _ => return None,
         },
         key: TaskKey { tenant: payload.text()?.parse().ok()?, task: payload.text()?.parse().ok()? },
@@ -269,7 +284,8 @@ mod tests {
             previous: None,
         };
         let aliases = (0..aliases).map(alias).collect();
-        Record::Task(key("a"), TaskRecord { last_version: Some(Version::FIRST), aliases, traffic: Traffic::default() })
+        let (traffic, retention) = (Traffic::default(), engine::Retention::default());
+        Record::Task(key("a"), TaskRecord { last_version: Some(Version::FIRST), aliases, traffic, retention })
     }
 
     #[test]

@@ -279,6 +279,10 @@ mod first_form;
 #[cfg(test)]
 mod objects;
 #[cfg(test)]
+mod retention;
+#[cfg(test)]
+mod second_form;
+#[cfg(test)]
 mod traffic;
 #[cfg(test)]
 mod versions;

@@ -147,7 +147,8 @@ impl Writer {
         let aliases =
             task.aliases.iter().filter(names_served).map(|(alias, version)| (alias.clone(), *version)).collect();
         let traffic = divided(task, live.find(key).as_deref());
-        live.publish(LiveTask { key: key.clone(), versions, aliases, traffic, generation: task.generation });
+        let StoredTask { retention, generation, .. } = *task;
+        live.publish(LiveTask { key: key.clone(), versions, aliases, traffic, retention, generation });
         misfits
     }
 }

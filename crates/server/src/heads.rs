@@ -13,8 +13,8 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::changes::Writer;
 use crate::serving::Serving;
 use crate::{
-    bundles, download, evaluate, fit, from_proto, install, moving, status, to_proto, transformers, update_metadata,
-    upload,
+    bundles, download, evaluate, fit, from_proto, install, moving, retention, status, to_proto, transformers,
+    update_metadata, upload,
 };
 
 /// The service.
@@ -64,7 +64,7 @@ impl HeadService for Heads {
 
     async fn set_alias(&self, request: Request<v1::SetAliasRequest>) -> Result<Response<v1::SetAliasResponse>, Status> {
         self.serving.check_open()?;
-        let v1::SetAliasRequest { task, alias, change, expected_generation } = request.into_inner();
+        let v1::SetAliasRequest { task, alias, change, expected_generation, expected_version } = request.into_inner();
         let key = from_proto::task_key("task", &task)?;
         let alias = parse_alias(&alias)?;
         let (change, version) = match change {
@@ -83,6 +83,7 @@ impl HeadService for Heads {
             }
         };
         let apply = move |writer: &mut Writer| {
+            check_alias(writer, &key, &alias, expected_version)?;
             if let Some(reason) = version.and_then(|version| unfit(writer, &key, version)) {
                 return Err(status::failed_precondition("HEAD_MISFIT", "version", &reason));
             }
@@ -158,6 +159,14 @@ impl HeadService for Heads {
         moving::set_traffic(&self.serving, request.into_inner()).await.map(Response::new)
     }
 
+    async fn set_retention(
+        &self,
+        request: Request<v1::SetRetentionRequest>,
+    ) -> Result<Response<v1::SetRetentionResponse>, Status> {
+        self.serving.check_open()?;
+        retention::set(&self.serving, request.into_inner()).await.map(Response::new)
+    }
+
     async fn update_metadata(
         &self,
         request: Request<v1::UpdateMetadataRequest>,
@@ -195,6 +204,21 @@ pub(crate) fn parse_alias(alias: &str) -> Result<Alias, Status> {
 
 pub(crate) fn parse_version(number: u64) -> Result<Version, Status> {
     Version::new(number).ok_or_else(|| status::invalid_field("version", "a version is a whole number from 1 up"))
+}
+
+/// Refuses where the alias does not name the version that the caller thinks; 0 stands for an alias that is not there.
+pub(crate) fn check_alias(
+    writer: &Writer,
+    key: &TaskKey,
+    alias: &Alias,
+    expected_version: Option<u64>,
+) -> Result<(), Status> {
+    let named = writer.registry().task(key).and_then(|task| task.aliases.get(alias));
+    let actual = named.map_or(0, |version| version.number());
+    match expected_version {
+        Some(expected) if expected != actual => Err(status::alias_moved(alias.as_str(), expected, actual)),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Why a stored version cannot be named by an alias, if it cannot.
@@ -251,5 +275,6 @@ fn list_versions(writer: &Writer, key: &TaskKey) -> Option<v1::ListVersionsRespo
         traffic: moving::message(&task.traffic),
         generation: task.generation,
         shadow_agreement: None,
+        retention: to_proto::retention(task.retention),
     })
 }

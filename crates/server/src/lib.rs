@@ -23,6 +23,7 @@ mod transformers;
 mod install;
 mod bundles;
 mod moving;
+mod retention;
 mod evaluate;
 mod revision;
 mod update_metadata;

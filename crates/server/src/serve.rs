@@ -31,6 +31,7 @@ use crate::listener;
 use crate::measured;
 use crate::metrics::Metrics;
 use crate::registry_tools::RegistryTools;
+use crate::retention;
 use crate::samples::keep_current;
 use crate::serving::{Phase, Serving};
 use crate::tenants::Tenants;
@@ -156,6 +157,7 @@ pub async fn serve(
         tokio::select! {
             end = follow(worker_state, &health) => end,
             () = tell_of_failure(disk_failed.clone(), &health) => Ok(()),
+            () = retention::retire_in_time(&changes) => Ok(()),
             () = keep_current(&engine, finder.samples()) => Ok(()),
         }
     };

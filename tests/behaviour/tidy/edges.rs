@@ -23,6 +23,7 @@ const WIRE: &[&str] = &[
     "bundles/events.rs",
     "update_metadata.rs",
     "moving.rs",
+    "retention.rs",
     "fit/embedding.rs",
     "fit/lessons.rs",
     "fit.rs",

@@ -4,7 +4,9 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use engine::{About, Alias, Head, HeadKind, HeadParts, Shadow, Share, TaskKey, TenantName, Traffic, Version};
+use engine::{
+    About, Alias, Head, HeadKind, HeadParts, Retention, Shadow, Share, TaskKey, TenantName, Traffic, Version,
+};
 use registry::{Change, Digest, Install, OpenOptions, Registry, RegistryError};
 
 use crate::model;
@@ -51,6 +53,10 @@ pub(crate) fn changes() -> Vec<Change> {
     let shadow = Shadow { version: version(1), share: Share::new(0.5) };
     let traffic = Traffic { canary: None, shadow: Some(shadow) };
     changes.push(Change::SetTraffic { key: key("group/task1"), traffic, expected_generation: None });
+    let retention = Retention { keep_last: Some(1), keep_for: None };
+    changes.push(Change::SetRetention { key: key("group/task1"), retention, expected_generation: None });
+    changes.push(install("group/task1", 50));
+    changes.push(install("group/task1", 51));
     changes.push(Change::DeleteVersion { key: key("group/task1"), version: version(1), with_aliases: true });
     changes
 }
