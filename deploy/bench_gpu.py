@@ -29,7 +29,7 @@ TORCH = "2.11."
 PEER_PACKAGES = ["einops", "flashdeberta", "disentangled-flash==1.1.1"]
 SEED, FIRST_ID = 20_251_123, 5
 PARITY = 1e-4
-OWN, EAGER, PACKED = "own", "eager", "disentangled-packed"
+OWN, PLAIN, EAGER, PACKED = "own", "own-libtorch", "eager", "disentangled-packed"
 
 
 class Run:
@@ -41,7 +41,7 @@ class Run:
         self.shapes = [(1, 16), (4, 32)] if smoke else [(1, 16), (1, 128), (32, 128), (32, 512)]
         self.parity_lengths = [1, 2, 16, 17, 40] if smoke else [1, 2, 3, 16, 17, 64, 128, 129, 130, 256, 300, 511, 512]
         self.rough = [] if smoke else ["fp16", "bf16"]
-        self.peers = [EAGER] if smoke else [EAGER, "eager-graphed", "flashdeberta", "disentangled", PACKED]
+        self.peers = [EAGER] if smoke else [PLAIN, EAGER, "eager-graphed", "flashdeberta", "disentangled", PACKED]
         self.batches, self.longest = (2, 40) if smoke else (8, 200)
         self.rounds = 5 if smoke else 30
         # (shape, peer): how many times faster than the peer.
@@ -78,7 +78,7 @@ def torch_of_this_python():
     except ImportError as error:
         sys.exit(
             f"bench-gpu: {sys.executable} has no {error.name}; choose another with PYTHON=..., or pip install "
-            "torch==2.11.0 transformers==5.23.0 nvidia-cuda-crt==13.0.*"
+            "torch==2.11.0 transformers==5.23.0 nvidia-cuda-crt==13.0.* nvidia-cuda-nvrtc==13.0.*"
         )
     if not torch.__version__.startswith(TORCH):
         sys.exit(f"bench-gpu: {sys.executable} has PyTorch {torch.__version__}, and {TORCH}x is needed")
@@ -125,8 +125,9 @@ def install_peers():
 
 
 def engine(run, name, dtype, bundle):
-    if name == OWN:
+    if name in (OWN, PLAIN):
         command = [PROGRAM, "bench", "--drive", "--bundle", bundle, "--device", run.device, "--dtype", dtype]
+        command += ["--kernels", "libtorch"] if name == PLAIN else []
     else:
         script = Path(__file__).with_name("gpu_peers.py")
         command = [sys.executable, script, name, run.device, dtype, bundle.with_name("checkpoint")]
@@ -206,9 +207,12 @@ def parity(run, bundle, own, reference, vocabulary):
     line("own fp32, rows alone again", [own.pooled([row])[0] for row in rows], PARITY)
     line("own fp32, one batch", own.pooled(rows), PARITY)
     for dtype in run.rough:
-        for name in (OWN, EAGER):
+        for name in (OWN, PLAIN, EAGER):
             rough = engine(run, name, dtype, bundle)
             line(f"{name} {dtype}, rows alone", [rough.pooled([row])[0] for row in rows], None)
+            if name == OWN:
+                line(f"{name} {dtype}, rows alone again", [rough.pooled([row])[0] for row in rows], None)
+                line(f"{name} {dtype}, one batch", rough.pooled(rows), None)
             rough.close()
     return lines
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 const SHIM: &str = "shim";
 const PLAIN: [&str; 2] = ["shim/packed_linear.cpp", "shim/settings.cpp"];
-/// The runtime's wheel has the first, a wheel of its own the second, a toolkit both.
-const NEEDED_HEADERS: [&str; 2] = ["cuda_runtime_api.h", "crt/host_config.h"];
+/// The runtime's wheel has the first, wheels of their own the others, a toolkit all.
+const NEEDED_HEADERS: [&str; 3] = ["cuda_runtime_api.h", "crt/host_config.h", "nvrtc.h"];
 
 fn main() {
     println!("cargo::rerun-if-changed={SHIM}");
@@ -63,8 +63,8 @@ fn cuda_headers(lib: &Path) -> Result<PathBuf, &'static str> {
     let Some(folder) = wheels.chain([toolkit.join("include")]).find(is_whole) else {
         let needed = NEEDED_HEADERS.join(" and ");
         println!(
-            "cargo::warning=CUDA graphs are left out: {needed} are neither beside PyTorch (pip install \
-             nvidia-cuda-runtime nvidia-cuda-crt, in PyTorch's CUDA version) nor in CUDA_HOME"
+            "cargo::warning=CUDA graphs and our own kernels are left out: {needed} are not all beside PyTorch (pip install \
+             nvidia-cuda-runtime nvidia-cuda-crt nvidia-cuda-nvrtc, in PyTorch's CUDA version) or in CUDA_HOME"
         );
         return Err("the headers of CUDA were not found when this program was built");
     };

@@ -27,7 +27,8 @@ pub(crate) async fn headwater(server: &TestServer, arguments: &[&str], input: &s
     headwater_at(&[arguments, &["--addr", &address]].concat(), input).await
 }
 
-async fn headwater_at(arguments: &[&str], input: &str) -> Run {
+/// The same against whatever these arguments name.
+pub(crate) async fn headwater_at(arguments: &[&str], input: &str) -> Run {
     let (output, errors) = (Shared::default(), Shared::default());
     let streams = Streams {
         input: Box::new(io::Cursor::new(input.to_owned())),

@@ -41,6 +41,33 @@ async fn calls_in_flight_are_answered_and_watchers_are_told_first() {
 }
 
 #[tokio::test]
+async fn fifty_long_replies_in_flight_arrive_whole_and_later_calls_are_told_to_go_elsewhere() {
+    let mut server = TestServer::start().await;
+    server.gate.close();
+    let words = vec!["word"; 60].join(" ");
+    let options = Some(v1::ClassifyOptions { logits: true, ..v1::ClassifyOptions::default() });
+    let long = v1::ClassifyRequest { options, ..ask("names", vec![input(&words); 8]) };
+    let calls: Vec<_> = (0..50)
+        .map(|_| {
+            let (mut classifier, ask) = (server.classifier(), long.clone());
+            tokio::spawn(async move { classifier.classify(ask).await })
+        })
+        .collect();
+    server.until_metric("rows_in_flight", 400).await;
+    server.ask_to_stop();
+    server.until(ServingStatus::NotServing).await;
+    let late = server.classifier().classify(ask("mood", vec![input("late")])).await.expect_err("it drains");
+    // Cancelled is the client's own word for a connection that takes no more calls.
+    assert!([tonic::Code::Unavailable, tonic::Code::Cancelled].contains(&late.code()), "{late:?}");
+    server.gate.open();
+    for call in calls {
+        let reply = call.await.unwrap().expect("every admitted call is answered").into_inner();
+        assert!(prost::Message::encoded_len(&reply) >= 16 << 10 && reply.predictions.len() == 8);
+    }
+    assert_eq!(server.ended().await.unwrap(), Ended::Drained);
+}
+
+#[tokio::test]
 async fn silent_connections_and_idle_streams_do_not_hold_the_server() {
     let server = TestServer::start().await;
     let silent = TcpStream::connect(server.address).await.unwrap();

@@ -24,6 +24,14 @@ pub fn head(kind: HeadKind, labels: &[&str], seed: u16) -> Head {
     Head::new(kind, HIDDEN, parts).expect("the parts of a test's head fit together")
 }
 
+/// A head that answers `number` to everything.
+#[must_use]
+pub fn constant(number: u16) -> Head {
+    let parts =
+        HeadParts { weight: vec![0.0; HIDDEN].into(), bias: vec![f32::from(number)].into(), ..HeadParts::default() };
+    Head::new(HeadKind::Regression, HIDDEN, parts).expect("the parts of a test's head fit together")
+}
+
 /// Writes a bundle of `heads` for a pretended encoder, and returns the encoder's digest.
 pub fn write_bundle(dir: &Path, heads: &[(&str, Head)]) -> Digest {
     let encoder_dir = dir.join("encoder");

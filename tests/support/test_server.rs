@@ -1,7 +1,7 @@
 //! A real server on a free port, with a data directory that goes away with it.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,23 +11,43 @@ use api::v1::classifier_service_client::ClassifierServiceClient;
 use api::v1::head_service_client::HeadServiceClient;
 use engine::testing::{CountingModel, WordTokenizer, small_limits};
 use engine::{EngineParts, Head, HeadKind, Limits, Model};
-use registry::{Bundle, Digest, OpenOptions};
-use server::{Ended, Parts, ServeError, Settings};
+use registry::Digest;
+use server::{Ended, Reloading, ServeError, Settings, Tls};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::gate::{Gate, GatedModel};
 use crate::heads::{HIDDEN, head, write_bundle};
+use crate::pretended;
 
 /// Longer than anything here takes, shorter than anybody's patience.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a server is given beside its engine.
+#[derive(Debug)]
+pub struct Surroundings {
+    /// What it shows at the door, and what a client needs to come in.
+    pub tls: Option<(Tls, ClientTlsConfig)>,
+    /// Where its configuration is read again.
+    pub configuration: Option<Reloading>,
+    /// Connections at the same time.
+    pub max_connections: usize,
+    /// How long calls may take to end once it stops.
+    pub drain: Duration,
+}
+
+impl Default for Surroundings {
+    fn default() -> Self {
+        Self { tls: None, configuration: None, max_connections: 64, drain: Duration::from_secs(10) }
+    }
+}
 
 /// A running server and the ways to reach it.
 #[derive(Debug)]
@@ -60,7 +80,15 @@ impl TestServer {
     /// The same with so many models on the one queue.
     pub async fn start_several(limits: Limits, replicas: usize) -> Self {
         let folder = TempDir::new().expect("the system gives a folder");
-        let server = Self::start_in(folder, (limits, replicas), Gate::default()).await;
+        let server = Self::start_in(folder, (limits, replicas), Gate::default(), Surroundings::default()).await;
+        server.until(ServingStatus::Serving).await;
+        server
+    }
+
+    /// A server with one task of every kind in other surroundings, once it says SERVING.
+    pub async fn start_among(surroundings: Surroundings) -> Self {
+        let folder = TempDir::new().expect("the system gives a folder");
+        let server = Self::start_in(folder, (small_limits(), 1), Gate::default(), surroundings).await;
         server.until(ServingStatus::Serving).await;
         server
     }
@@ -68,17 +96,18 @@ impl TestServer {
     /// A server whose model is held at `gate` from its first row on, and so not yet serving.
     pub async fn start_held(gate: Gate) -> Self {
         let folder = TempDir::new().expect("the system gives a folder");
-        Self::start_in(folder, (small_limits(), 1), gate).await
+        Self::start_in(folder, (small_limits(), 1), gate, Surroundings::default()).await
     }
 
     /// A server on the bundle in `bundle`, a folder inside `folder`, with this engine; once it says SERVING.
     pub async fn start_on(folder: TempDir, bundle: &Path, engine: EngineParts) -> Self {
-        let server = Self::serve(folder, bundle, engine, (Gate::default(), Arc::default())).await;
+        let watch = (Gate::default(), Arc::default());
+        let server = Self::serve(folder, bundle, engine, watch, Surroundings::default()).await;
         server.until(ServingStatus::Serving).await;
         server
     }
 
-    async fn start_in(folder: TempDir, sizes: (Limits, usize), gate: Gate) -> Self {
+    async fn start_in(folder: TempDir, sizes: (Limits, usize), gate: Gate, surroundings: Surroundings) -> Self {
         let (limits, replicas) = sizes;
         let bundle = folder.path().join("bundle");
         let encoder = write_bundle(&bundle, &one_of_each());
@@ -93,35 +122,29 @@ impl TestServer {
             tokenizer: Arc::new(WordTokenizer { max_tokens: 64 }),
             limits,
         };
-        Self::serve(folder, &bundle, engine, (gate, rows)).await
+        Self::serve(folder, &bundle, engine, (gate, rows), surroundings).await
     }
 
-    async fn serve(folder: TempDir, bundle: &Path, engine: EngineParts, watch: (Gate, Arc<AtomicUsize>)) -> Self {
+    async fn serve(
+        folder: TempDir,
+        bundle: &Path,
+        engine: EngineParts,
+        watch: (Gate, Arc<AtomicUsize>),
+        surroundings: Surroundings,
+    ) -> Self {
         let (gate, rows) = watch;
-        let bundle = Bundle::open(bundle).expect("the bundle is there");
-        let encoder = bundle.encoder_digest().expect("the encoder's files are there");
+        let Surroundings { tls, configuration, max_connections, drain } = surroundings;
+        let (tls, client_tls) = tls.unzip();
         let metrics = TcpListener::bind("127.0.0.1:0").await.expect("the system gives a port");
         let metrics_address = metrics.local_addr().expect("a bound listener has an address");
-        let parts = Parts {
-            engine,
-            encoder,
-            registry_dir: folder.path().join("registry"),
-            registry_options: OpenOptions { ballast_bytes: 0, ..OpenOptions::SERVER },
-            bundle: Some(bundle),
-            settings: Settings {
-                max_connections: 64,
-                max_message_bytes: 1 << 20,
-                drain: Duration::from_secs(10),
-                reflection: true,
-                fit_memory_bytes: 1 << 20,
-                metrics: Some(metrics),
-            },
-        };
+        let mut parts = pretended::parts(folder.path(), bundle, engine, Some(metrics));
+        parts.settings = Settings { tls, configuration, max_connections, drain, ..parts.settings };
+        let encoder = parts.encoder;
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("the system gives a port");
         let address = listener.local_addr().expect("a bound listener has an address");
         let (shutdown, asked) = oneshot::channel::<()>();
         let serving = tokio::spawn(server::serve(parts, listener, async move { drop(asked.await) }));
-        let channel = Endpoint::from_shared(format!("http://{address}")).expect("an address is a URI").connect_lazy();
+        let channel = endpoint(address, client_tls).connect_lazy();
         Self {
             address,
             gate,
@@ -139,7 +162,7 @@ impl TestServer {
     pub async fn restart(mut self) -> Self {
         let folder = self.folder.take().expect("a running server has its folder");
         assert_eq!(self.stop().await.expect("the server stops without an error"), Ended::Drained);
-        let server = Self::start_in(folder, (small_limits(), 1), Gate::default()).await;
+        let server = Self::start_in(folder, (small_limits(), 1), Gate::default(), Surroundings::default()).await;
         server.until(ServingStatus::Serving).await;
         server
     }
@@ -218,6 +241,18 @@ impl TestServer {
         self.channel.clone()
     }
 
+    /// A connection of the caller's own.
+    #[must_use]
+    pub fn own_channel(&self) -> Channel {
+        Endpoint::from_shared(format!("http://{}", self.address)).expect("an address is a URI").connect_lazy()
+    }
+
+    /// Where heads are kept.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.as_ref().expect("a running server has its folder").path().join("registry")
+    }
+
     /// A client that asks.
     #[must_use]
     pub fn classifier(&self) -> ClassifierServiceClient<Channel> {
@@ -234,6 +269,16 @@ impl TestServer {
     #[must_use]
     pub fn heads(&self) -> HeadServiceClient<Channel> {
         HeadServiceClient::new(self.channel())
+    }
+}
+
+/// Where a client connects.
+fn endpoint(address: SocketAddr, tls: Option<ClientTlsConfig>) -> Endpoint {
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let endpoint = Endpoint::from_shared(format!("{scheme}://{address}")).expect("an address is a URI");
+    match tls {
+        Some(tls) => endpoint.tls_config(tls).expect("the certificates of a test can be read"),
+        None => endpoint,
     }
 }
 

@@ -74,7 +74,7 @@ mod tests {
         services.sort_unstable();
         assert_eq!(
             services,
-            ["CatalogService", "ClassifierService", "HeadService", "RegistryService", "TenantService"]
+            ["CatalogService", "ClassifierService", "HeadService", "RegistryService", "ServerService", "TenantService"]
         );
     }
 }

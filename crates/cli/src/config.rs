@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    classify, compare, embed, evaluate, fit, heads, health, load, registry, score, tasks, tokenize, zero_shot,
+    classify, compare, embed, evaluate, fit, heads, health, load, registry, score, server, tasks, tokenize, zero_shot,
 };
 
 /// Where a server is looked for.
@@ -93,6 +93,9 @@ pub(crate) enum Verb {
     Registry(registry::Verb),
     /// Ask whether the server is ready.
     Health(health::Arguments),
+    /// Look after the running server.
+    #[command(subcommand)]
+    Server(server::Verb),
     /// Measure how fast texts are answered, so many at a time.
     Load(load::Arguments),
 }

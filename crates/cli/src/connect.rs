@@ -83,18 +83,30 @@ fn secure(endpoint: Endpoint, arguments: &SessionArguments) -> Result<Endpoint, 
         return check_no_certificates(endpoint, arguments);
     }
     let mut tls = match &arguments.ca {
-        Some(ca) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(ca)?)),
+        Some(ca) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(ca, CERTIFICATE)?)),
         None => ClientTlsConfig::new().with_enabled_roots(),
     };
     if let (Some(cert), Some(key)) = (&arguments.cert, &arguments.key) {
-        tls = tls.identity(Identity::from_pem(read(cert)?, read(key)?));
+        tls = tls.identity(Identity::from_pem(read(cert, CERTIFICATE)?, read(key, KEY)?));
     }
-    endpoint.tls_config(tls).map_err(|error| CliError::unreachable(&arguments.addr, &error))
+    let unusable = |error| CliError::Usage(format!("the files of --ca, --cert and --key cannot be used: {error}"));
+    endpoint.tls_config(tls).map_err(unusable)
 }
 
+/// What a file must hold somewhere: one without would be taken for an empty list, and every server for a stranger.
 #[cfg(feature = "tls")]
-fn read(path: &std::path::Path) -> Result<Vec<u8>, CliError> {
-    std::fs::read(path).map_err(|cause| CliError::Read { path: path.to_owned(), cause })
+const CERTIFICATE: &str = "CERTIFICATE-----";
+#[cfg(feature = "tls")]
+const KEY: &str = "PRIVATE KEY-----";
+
+#[cfg(feature = "tls")]
+fn read(path: &std::path::Path, mark: &str) -> Result<String, CliError> {
+    let text = std::fs::read_to_string(path).map_err(|cause| CliError::Read { path: path.to_owned(), cause })?;
+    if text.contains(mark) {
+        return Ok(text);
+    }
+    let wanted = if mark == KEY { "key" } else { "certificate" };
+    Err(CliError::Usage(format!("{} holds no {wanted} in PEM", path.display())))
 }
 
 #[cfg(not(feature = "tls"))]

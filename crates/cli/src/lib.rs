@@ -30,6 +30,7 @@ mod heads;
 mod fit;
 mod registry;
 mod health;
+mod server;
 mod load;
 
 use std::io::{Read, Write};
@@ -110,6 +111,7 @@ async fn obey(verb: Verb, session: &mut Session) -> Result<Outcome, CliError> {
         Verb::Fit(arguments) => fit::run(arguments, session).await,
         Verb::Registry(verb) => registry::run(verb, session).await,
         Verb::Health(arguments) => health::run(arguments, session).await,
+        Verb::Server(verb) => server::run(verb, session).await,
         Verb::Load(arguments) => load::run(arguments, session).await,
     }
 }

@@ -4,6 +4,7 @@ use engine::{Adapter, Site};
 use tch::{TchError, Tensor};
 
 use crate::error::LoadError;
+use crate::fused::Answered;
 use crate::layout::Layout;
 use crate::linear::Linear;
 use crate::loading::Loading;
@@ -140,6 +141,9 @@ impl Attention {
     /// Every token's mixed values: `[tokens, hidden]` to `[tokens, hidden]`; spare rows hold anything.
     pub(crate) fn forward(&self, input: &Tensor, layout: &Layout) -> Result<Tensor, TchError> {
         let projected = self.project(input, layout)?;
+        if let Some(fused) = &layout.fused {
+            return fused.attend(&projected, self.positions.as_ref(), Answered::Every);
+        }
         let mixed = layout.groups.iter().map(|group| self.mix(&projected, *group, layout));
         Packing::join(mixed.collect::<Result<_, _>>()?, input)
     }
@@ -147,6 +151,9 @@ impl Attention {
     /// The mixed values of every row's first token only: `[tokens, hidden]` to `[rows, hidden]`.
     pub(crate) fn forward_first(&self, input: &Tensor, layout: &Layout) -> Result<Tensor, TchError> {
         let projected = self.project(input, layout)?;
+        if let Some(fused) = &layout.fused {
+            return fused.attend(&projected, self.positions.as_ref(), Answered::First);
+        }
         let mixed = layout.groups.iter().map(|group| self.mix_first(&projected, *group, layout));
         let mixed: Vec<Tensor> = mixed.collect::<Result<_, _>>()?;
         Tensor::f_cat(&mixed, 0)

@@ -1,13 +1,13 @@
 //! Token ids to the encoder's input: word rows, the task embedding at position 0, positions, types, normalisation.
 
-use engine::Row;
 use tch::{Kind, TchError, Tensor};
 
+use crate::batch::{Batch, Inputs};
 use crate::error::LoadError;
 use crate::linear::LayerNorm;
 use crate::loading::Loading;
-use crate::packing::Packing;
 use crate::precision::Placement;
+use crate::tensors::unsigned;
 
 /// The tables of the input. Sums are in fp32 in every mode.
 #[derive(Debug)]
@@ -59,71 +59,33 @@ impl Embeddings {
         self.placement
     }
 
-    /// The input of the first layer, `[tokens, hidden]`, for checked rows. Padding and spare rows hold token 0.
-    pub(crate) fn forward(&self, rows: &[Row], packing: &Packing) -> Result<Tensor, TchError> {
-        self.sum(rows, packing, |sum| self.add_task_embeddings(sum, rows, packing))
+    /// What these tables read of a row.
+    pub(crate) fn inputs(&self) -> Inputs {
+        let (positions, types) = (self.positions.is_some(), self.types.is_some());
+        Inputs { positions, types, embedding: unsigned(self.embedding) }
     }
 
-    /// The same where every row carries `task_embedding`, `[embedding]`, which may want a gradient.
-    pub(crate) fn forward_with(
-        &self,
-        rows: &[Row],
-        packing: &Packing,
-        task_embedding: &Tensor,
-    ) -> Result<Tensor, TchError> {
-        self.sum(rows, packing, |sum| {
-            let tokens = self.placement.copy_of(&packing.first_tokens[..rows.len()])?;
-            let values = task_embedding.f_unsqueeze(0)?.f_expand([rows.len() as i64, self.embedding], false)?;
-            *sum = sum.f_index_add(0, &tokens, &values)?;
-            Ok(())
-        })
-    }
-
-    fn sum(
-        &self,
-        rows: &[Row],
-        packing: &Packing,
-        add_task_embeddings: impl FnOnce(&mut Tensor) -> Result<(), TchError>,
-    ) -> Result<Tensor, TchError> {
-        let ids = packing.lay_out(0, |row| rows[row].tokens.ids.iter().copied().map(i64::from));
-        let mut sum = self.rows_of(&self.words, &ids)?; // [tokens, embedding]
-        add_task_embeddings(&mut sum)?;
-        if let Some(positions) = &self.positions {
-            let position_ids = packing.lay_out(0, |row| (0i64..).take(rows[row].tokens.len()));
-            sum = sum.f_add(&self.rows_of(positions, &position_ids)?)?;
+    /// The input of the first layer, `[tokens, hidden]`.
+    ///
+    /// A task embedding is added to its row's first token, by position and never by token id: a text that spells out
+    /// `[CLS]` keeps that token unshifted.
+    pub(crate) fn forward(&self, batch: &Batch) -> Result<Tensor, TchError> {
+        let mut sum = rows_of(&self.words, &batch.ids)?; // [tokens, embedding]
+        if let Some(task_embeddings) = &batch.task_embeddings {
+            sum = sum.f_index_add(0, &batch.layout.first_tokens, task_embeddings)?;
         }
-        if let Some(types) = &self.types {
-            let type_ids = packing.lay_out(0, |row| rows[row].tokens.type_ids.iter().copied().map(i64::from));
-            sum = sum.f_add(&self.rows_of(types, &type_ids)?)?;
+        for (table, ids) in [(&self.positions, &batch.positions), (&self.types, &batch.types)] {
+            if let (Some(table), Some(ids)) = (table, ids) {
+                sum = sum.f_add(&rows_of(table, ids)?)?;
+            }
         }
         if let Some(projection) = &self.projection {
             sum = sum.f_linear(projection, None::<Tensor>)?; // [tokens, hidden]
         }
         self.norm.forward(&sum)?.f_to_kind(self.placement.kind)
     }
+}
 
-    fn rows_of(&self, table: &Tensor, indices: &[i64]) -> Result<Tensor, TchError> {
-        let indices = self.placement.copy_of(indices)?;
-        table.f_index_select(0, &indices)?.f_to_kind(Kind::Float)
-    }
-
-    /// Adds each row's task embedding to its first token, by position and never by token id: a text that spells out
-    /// `[CLS]` keeps that token unshifted.
-    fn add_task_embeddings(&self, sum: &mut Tensor, rows: &[Row], packing: &Packing) -> Result<(), TchError> {
-        let mut tokens = Vec::new();
-        let mut values = Vec::new();
-        for (row, first_token) in packing.order.iter().zip(&packing.first_tokens) {
-            if let Some(task_embedding) = &rows[*row].task_embedding {
-                tokens.push(*first_token);
-                values.extend_from_slice(task_embedding);
-            }
-        }
-        if tokens.is_empty() {
-            return Ok(());
-        }
-        let tokens = self.placement.copy_of(&tokens)?;
-        let values = self.placement.copy_of(&values)?;
-        let values = values.f_view([-1, self.embedding])?; // [rows with one, embedding]
-        sum.f_index_add_(0, &tokens, &values).map(drop)
-    }
+fn rows_of(table: &Tensor, indices: &Tensor) -> Result<Tensor, TchError> {
+    table.f_index_select(0, indices)?.f_to_kind(Kind::Float)
 }

@@ -1,5 +1,6 @@
 //! The stack of layers over one set of relative embeddings, and how batches are laid out for it.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use engine::Adapter;
@@ -9,7 +10,8 @@ use crate::adapters::{BatchAdapters, ReadyAdapters};
 use crate::config::Config;
 use crate::convolution::ConvolutionLayer;
 use crate::error::LoadError;
-use crate::graphs::{Bucket, Graphs};
+use crate::fused::Fused;
+use crate::graphs::Bucket;
 use crate::layer::Layer;
 use crate::layout::Layout;
 use crate::loading::Loading;
@@ -28,7 +30,7 @@ pub(crate) struct Encoder {
     /// `[2 * span, hidden]`, normalised, in fp32 on the processor: what adapters' position tables are made of.
     relative_rows: Option<Tensor>,
     ready: ReadyAdapters<PlacedAdapter>,
-    graphs: Option<Graphs>,
+    pub(crate) fused: Option<Rc<Fused>>,
     pub(crate) granularity: Granularity,
     config: Config,
     placement: Placement,
@@ -53,10 +55,11 @@ impl Encoder {
     pub(crate) fn load(loading: &mut Loading<'_>) -> Result<Self, LoadError> {
         let (config, placement) = (loading.config, loading.placement);
         let relative_rows = relative_rows(&mut loading.weights, config)?;
+        let fused = Fused::open(config, placement);
         let diagonals = match config.relative {
             Some(relative) => {
                 let tokens = config.max_position_embeddings.min(512);
-                Some(Diagonals::reaching(&relative, tokens, placement.device)?)
+                Some(Diagonals::reaching(&relative, tokens, placement.device)?.for_kernels(fused.is_some()))
             }
             None => None,
         };
@@ -71,18 +74,22 @@ impl Encoder {
             diagonals,
             relative_rows,
             ready: ReadyAdapters::default(),
-            graphs: if placement.differentiable { None } else { Graphs::open(placement.device) },
+            fused,
             granularity: Granularity::of(placement.device),
             config: config.clone(),
             placement,
         })
     }
 
-    /// Lays out rows of `lengths` tokens as this encoder is served best. A recording knows no adapters.
-    pub(crate) fn pack(&self, lengths: &[usize], adapters: &BatchAdapters) -> Packing {
-        let recorded = self.graphs.as_ref().filter(|_| adapters.is_empty());
-        match recorded.and_then(|_| Bucket::holding(lengths)) {
-            Some(bucket) => Packing::in_bucket(lengths, bucket),
+    /// Lays out rows of `lengths` tokens as this encoder is served best, in a bucket if small batches are recorded.
+    /// Recordings and our own kernels know no adapters.
+    pub(crate) fn pack(&self, lengths: &[usize], adapters: &BatchAdapters, is_recorded: bool) -> Packing {
+        let is_recorded = is_recorded && adapters.is_empty();
+        if self.fused.is_some() && adapters.is_empty() {
+            return Packing::in_tiles(lengths, Bucket::packed(lengths).filter(|_| is_recorded));
+        }
+        match Bucket::padded(lengths).filter(|_| is_recorded) {
+            Some(shape) => Packing::filled_up(lengths, shape),
             None => {
                 let heads = usize::try_from(self.config.heads).unwrap_or(1);
                 Packing::new(lengths, &adapters.of_row, heads, self.granularity)
@@ -112,32 +119,18 @@ impl Encoder {
     }
 
     /// Runs the layers over `input`, `[tokens, hidden]`. Where only first tokens are read, the last layer computes
-    /// nothing else. `adapters` are those that the packing's groups name.
-    pub(crate) fn forward(
-        &mut self,
-        input: &Tensor,
-        packing: &Packing,
-        every: bool,
-        adapters: &[Arc<PlacedAdapter>],
-    ) -> Result<Hidden, TchError> {
-        let reach = self.reach(packing.longest())?;
-        let layout = Layout::new(packing, self.placement, reach, adapters.to_vec())?;
-        let stack = &self.stack;
-        match (&mut self.graphs, packing.bucket) {
-            (Some(graphs), Some(bucket)) => {
-                graphs.run((bucket, every), input, layout, |input, layout| stack.forward(input, layout, every))
-            }
-            _ => stack.forward(input, &layout, every),
-        }
+    /// nothing else.
+    pub(crate) fn forward(&self, input: &Tensor, layout: &Layout, every: bool) -> Result<Hidden, TchError> {
+        self.stack.forward(input, layout, every)
     }
 
     /// How far the tables reach, after making them reach `longest`.
-    fn reach(&mut self, longest: i64) -> Result<i64, TchError> {
+    pub(crate) fn reach(&mut self, longest: i64) -> Result<i64, TchError> {
         let (Some(relative), Some(diagonals)) = (self.config.relative, &self.diagonals) else { return Ok(longest) };
         if longest <= diagonals.reach {
             return Ok(diagonals.reach);
         }
-        let wider = Diagonals::reaching(&relative, longest, self.placement.device)?;
+        let wider = Diagonals::reaching(&relative, longest, self.placement.device)?.for_kernels(self.fused.is_some());
         for layer in &mut self.stack.layers {
             layer.extend(&wider)?;
         }

@@ -6,6 +6,7 @@ use engine::{Lesson, ModelError, Upstream};
 use tch::{Kind, TchError};
 
 use crate::adapters::BatchAdapters;
+use crate::batch::{HostBatch, Surroundings};
 use crate::error::backend_error;
 use crate::tensors::{Tensors, on_host};
 
@@ -25,11 +26,14 @@ impl Tensors {
     fn pulled_back(&mut self, lesson: Lesson<'_>, upstream: &mut Upstream<'_>) -> Result<Vec<f32>, TchError> {
         let Lesson { rows, embedding, .. } = lesson;
         let lengths: Vec<usize> = rows.iter().map(|row| row.tokens.len()).collect();
-        let packing = self.encoder.pack(&lengths, &BatchAdapters::of(rows));
+        let packing = self.encoder.pack(&lengths, &BatchAdapters::of(rows), false);
+        let reach = self.encoder.reach(packing.longest)?;
         let placement = self.embeddings.placement();
         let leaf = placement.copy_of(embedding)?.f_set_requires_grad(true)?;
-        let input = self.embeddings.forward_with(rows, &packing, &leaf)?;
-        let hidden = self.encoder.forward(&input, &packing, false, &[])?;
+        let surroundings = Surroundings { placement, reach, adapters: Vec::new(), fused: None };
+        let mut batch = HostBatch::new(rows, &packing, self.embeddings.inputs()).place(&packing, surroundings)?;
+        batch.share(&leaf)?;
+        let hidden = self.encoder.forward(&self.embeddings.forward(&batch)?, &batch.layout, false)?;
         let pooled = self.pool(&hidden.first.f_to_kind(Kind::Float)?)?; // [packed rows, hidden]
         let width = pooled.size().last().copied().map_or(0, crate::tensors::unsigned);
         let numbers = on_host(&pooled.f_detach()?)?;

@@ -84,6 +84,11 @@ impl Layer {
         residual: &Tensor,
         (layout, extent): (&Layout, Extent),
     ) -> Result<Tensor, TchError> {
+        if let Some(fused) = &layout.fused {
+            let attended = self.attention_norm.forward_sum(&self.attention_output.forward(mixed)?, residual, fused)?;
+            let widened = self.intermediate.forward_activated(&attended, self.activation)?;
+            return self.output_norm.forward_sum(&self.output.forward(&widened)?, &attended, fused);
+        }
         let attended = self.attention_output.forward_added(mixed, residual)?;
         layout.add((self.index, |own| own.attention_output.as_ref()), (mixed, &attended), extent)?;
         let attended = self.attention_norm.forward(&attended)?;

@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use tch::{Kind, TchError, Tensor};
 
-use crate::packing::{Group, Packing};
+use crate::fused::FusedBatch;
+use crate::packing::Group;
 use crate::placed_adapter::{Addition, LayerAdditions, PlacedAdapter};
-use crate::precision::Placement;
 
 /// Where rows lie and what of them is padding.
 #[derive(Debug)]
 pub(crate) struct Layout {
     /// Runs of equal length.
     pub(crate) groups: Vec<Group>,
-    /// `[rows]`, each row's first place in `[tokens, ..]`.
+    /// `[rows]` in i32, each row's first place in `[tokens, ..]`.
     pub(crate) first_tokens: Tensor,
     /// How far the position tables reach.
     pub(crate) reach: i64,
@@ -21,6 +21,8 @@ pub(crate) struct Layout {
     pub(crate) padding: Option<Tensor>,
     /// The adapters that groups name.
     pub(crate) adapters: Vec<Arc<PlacedAdapter>>,
+    /// Where our own kernels take the batch; there are no groups then.
+    pub(crate) fused: Option<FusedBatch>,
 }
 
 /// What a tensor of a batch has a row for.
@@ -33,20 +35,6 @@ pub(crate) enum Extent {
 }
 
 impl Layout {
-    pub(crate) fn new(
-        packing: &Packing,
-        placement: Placement,
-        reach: i64,
-        adapters: Vec<Arc<PlacedAdapter>>,
-    ) -> Result<Self, TchError> {
-        let padding = match packing.padding() {
-            Some(padding) => Some(placement.copy_of(&padding)?.f_to_kind(placement.kind)?),
-            None => None,
-        };
-        let first_tokens = placement.copy_of(&packing.first_tokens)?;
-        Ok(Self { groups: packing.groups.clone(), first_tokens, reach, padding, adapters })
-    }
-
     /// What attention adds to the scores of a group's keys, `[rows, 1, 1, length]`, where any of its rows is padded.
     pub(crate) fn padding_of(&self, group: Group) -> Result<Option<Tensor>, TchError> {
         match &self.padding {

@@ -1,8 +1,9 @@
 //! The DeBERTa v2 and v3 encoder on libtorch, and its tokenizer: the engine's `Model` and `Tokenizer`.
 //!
 //! A batch goes through `model`: `fit` checks the rows, `packing` lays them out, `embeddings` makes the input, `encoder`
-//! runs its `layer`s of `attention` and feed-forward, `pooler` reads the result. On a GPU `graphs` replays what the
-//! layers of a small batch launch. Rows that carry an adapter (`adapters`) go in the same batch.
+//! runs its `layer`s of `attention` and feed-forward, `pooler` reads the result. On a GPU in half
+//! precision attention is `fused`, and `graphs` replays the forward of a small `batch`. Rows that carry an adapter
+//! (`adapters`) go in the same batch.
 
 mod tokenizer;
 mod model;
@@ -11,7 +12,9 @@ mod native;
 mod tensors;
 mod gradient;
 mod packing;
+mod batch;
 mod layout;
+mod fused;
 mod embeddings;
 mod encoder;
 mod graphs;

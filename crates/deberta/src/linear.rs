@@ -3,6 +3,7 @@
 use tch::{TchError, Tensor};
 
 use crate::activation::Activation;
+use crate::fused::FusedBatch;
 use crate::precision::Placement;
 use crate::shim::{Epilogue, PackedWeight};
 
@@ -87,6 +88,16 @@ impl LayerNorm {
     pub(crate) fn new(weight: &Tensor, bias: &Tensor, epsilon: f64, placement: Placement) -> Result<Self, TchError> {
         let width = weight.f_view([-1])?.size1()?;
         Ok(Self { weight: placement.place(weight)?, bias: placement.place(bias)?, width, epsilon })
+    }
+
+    /// [`LayerNorm::forward`] of `product + residual`, in a kernel of our own.
+    pub(crate) fn forward_sum(
+        &self,
+        product: &Tensor,
+        residual: &Tensor,
+        fused: &FusedBatch,
+    ) -> Result<Tensor, TchError> {
+        fused.add_norm(product, residual, (&self.weight, &self.bias), self.epsilon)
     }
 
     /// Same shape as `input`.

@@ -31,13 +31,13 @@ pub struct LoadOptions {
     pub kernels: Kernels,
 }
 
-/// Whose kernels an encoder on the processor runs on.
+/// Whose kernels an encoder runs on. On a GPU ours are those of attention and normalisation, in half precision.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Kernels {
-    /// Our own where the processor has their instructions and they serve the encoder, libtorch's otherwise.
+    /// Our own where the device has their instructions and they serve the encoder, libtorch's otherwise.
     #[default]
     Auto,
-    /// Our own, or an error.
+    /// Our own on a processor, or an error.
     Native,
     /// libtorch's.
     Libtorch,
@@ -139,7 +139,10 @@ impl Source {
             }
             Some(reason) => {
                 tracing::info!(%reason, "the encoder runs on libtorch");
-                let placement = Placement::new(options.device, options.precision)?;
+                let placement = Placement {
+                    is_fused: options.kernels != Kernels::Libtorch,
+                    ..Placement::new(options.device, options.precision)?
+                };
                 let tensors = Tensors::load(&self.encoder_dir, &config, placement)?;
                 let has_pooler = tensors.has_pooler();
                 (Backbone::Tensors(Box::new(tensors)), has_pooler)

@@ -1,17 +1,20 @@
 //! The layout of a batch: rows sorted by length and laid end to end, so that rows of like length lie together.
 //!
 //! Linear layers do not care where a row ends; attention sees each group of equal rows as a plain view. On processors no
-//! row is padded and there is no mask; on GPUs rows are padded up to few lengths (`granularity`), and only that padding is
-//! masked. On processors the batch as a whole ends in a few spare rows, which nobody reads: oneDNN compiles and keeps a
-//! kernel for every count of rows it meets, so large counts are rounded up to few.
+//! row is padded and there is no mask. On GPUs our own kernels take rows as they are (`tiles`); for libtorch's rows are
+//! padded up to few lengths (`granularity`), and only that padding is masked. The batch as a whole may end in a few spare
+//! rows, which nobody reads: oneDNN compiles and keeps a kernel for every count of rows it meets, so large counts are
+//! rounded up to few.
 
 mod granularity;
+mod tiles;
 
 use std::ops::Range;
 
 use tch::{TchError, Tensor};
 
 pub(crate) use granularity::Granularity;
+pub(crate) use tiles::{TILE_NUMBERS, Tile, Tiles, tiles_of};
 
 use crate::graphs::Bucket;
 
@@ -33,6 +36,10 @@ pub(crate) struct Packing {
     pub(crate) padded_tokens: i64,
     /// The bucket that the batch was filled up to.
     pub(crate) bucket: Option<Bucket>,
+    /// Tokens of the longest row, its padding included.
+    pub(crate) longest: i64,
+    /// The batch in tiles, where attention takes it so; there are no groups then.
+    pub(crate) tiles: Option<Tiles>,
     /// Tokens of each packed row without its padding.
     lengths: Vec<usize>,
 }
@@ -107,13 +114,15 @@ impl Packing {
             Granularity::Exact => padded(signed(token)),
             Granularity::Tiles => signed(token),
         };
-        Self { order, groups, first_tokens, padded_tokens, bucket: None, lengths: sorted }
+        let longest = groups.last().map_or(0, |group| group.length);
+        Self { order, groups, first_tokens, padded_tokens, bucket: None, longest, tiles: None, lengths: sorted }
     }
 
-    /// Fills rows of `lengths` tokens up to `bucket`, which holds them: every such batch has the same shapes.
-    pub(crate) fn in_bucket(lengths: &[usize], bucket: Bucket) -> Self {
+    /// Fills rows of `lengths` tokens up to `rows` of `length`, which hold them: every such batch has the same shapes.
+    pub(crate) fn filled_up(lengths: &[usize], (rows, length): (usize, usize)) -> Self {
         let (order, sorted) = by_length(lengths, |_| None);
-        let (rows, length) = (signed(bucket.rows), signed(bucket.length));
+        let bucket = Bucket::Padded { rows, length };
+        let (rows, length) = (signed(rows), signed(length));
         let group = Group { first_row: 0, first_token: 0, rows, length, is_padded: true, adapter: None };
         Self {
             order,
@@ -121,6 +130,8 @@ impl Packing {
             first_tokens: (0..rows).map(|row| row * length).collect(),
             padded_tokens: rows * length,
             bucket: Some(bucket),
+            longest: length,
+            tiles: None,
             lengths: sorted,
         }
     }
@@ -168,11 +179,6 @@ impl Packing {
         }
         parts.push(filler.f_narrow(0, 0, missing)?);
         Tensor::f_cat(&parts, 0)
-    }
-
-    /// Tokens of the longest row.
-    pub(crate) fn longest(&self) -> i64 {
-        self.groups.last().map_or(0, |group| group.length)
     }
 
     /// The tokens of the row at packed `place`, as rows of `[tokens, ..]`.

@@ -7,6 +7,7 @@ use tch::{Kind, TchError, Tensor};
 
 use crate::device::Device;
 use crate::error::LoadError;
+use crate::shim;
 
 /// Element type of weights and activations. Embedding sums, pooler and heads stay in fp32 in every mode.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -29,6 +30,8 @@ pub(crate) struct Placement {
     pub(crate) kind: Kind,
     /// Whether gradients shall flow through what is placed: it then lies as libtorch knows it.
     pub(crate) differentiable: bool,
+    /// Whether a GPU may run kernels of our own.
+    pub(crate) is_fused: bool,
 }
 
 impl Placement {
@@ -46,16 +49,20 @@ impl Placement {
                 return Err(LoadError::Unavailable { wanted: format!("int8 on {device}"), reason });
             }
         };
-        Ok(Self { device: device.open()?, kind, differentiable: false })
+        Ok(Self { device: device.open()?, kind, differentiable: false, is_fused: true })
     }
 
-    /// A copy of `numbers` on the device. Towards a GPU it leaves through pinned memory, and nobody waits for it.
+    /// A copy of `numbers` on the device.
     pub(crate) fn copy_of<T: tch::kind::Element>(self, numbers: &[T]) -> Result<Tensor, TchError> {
-        let host = Tensor::f_from_slice(numbers)?;
         if self.device == tch::Device::Cpu {
-            return Ok(host);
+            return Tensor::f_from_slice(numbers);
         }
-        host.f_pin_memory(self.device)?.f_to_device_(self.device, T::KIND, true, false)
+        let copy = Tensor::f_empty([numbers.len() as i64], (T::KIND, self.device))?;
+        match shim::overwrite(&copy, numbers) {
+            Ok(()) => Ok(copy),
+            // A build without CUDA's headers copies as libtorch does, and waits.
+            Err(_) => Tensor::f_from_slice(numbers)?.f_to_device(self.device),
+        }
     }
 
     /// `tensor` on the device, in the mode's element type.

@@ -53,6 +53,8 @@ pub(crate) struct Diagonals {
     descending: Tensor,
     /// Slot of distance `t - (reach - 1)` at column `t`.
     ascending: Tensor,
+    /// Whether tables hold a row a distance too.
+    for_kernels: bool,
 }
 
 impl Diagonals {
@@ -65,7 +67,13 @@ impl Diagonals {
             reach,
             descending: Tensor::f_from_slice(&descending)?.f_to_device(device)?,
             ascending: Tensor::f_from_slice(&ascending)?.f_to_device(device)?,
+            for_kernels: false,
         })
+    }
+
+    /// The same for tables that our own kernels read too, if `wanted`.
+    pub(crate) fn for_kernels(self, wanted: bool) -> Self {
+        Self { for_kernels: wanted, ..self }
     }
 }
 
@@ -83,6 +91,8 @@ struct Table {
     by_slot: Tensor,
     /// `[heads, head_size, 2 * reach]`, a column a diagonal.
     by_diagonal: Tensor,
+    /// `[heads, 2 * reach, head_size]`, row `t` for distance `t - (reach - 1)`, where our own kernels are at work.
+    by_distance: Option<Tensor>,
 }
 
 impl PositionTables {
@@ -90,8 +100,7 @@ impl PositionTables {
     pub(crate) fn new(keys: Option<Tensor>, queries: Option<Tensor>, diagonals: &Diagonals) -> Result<Self, TchError> {
         let table = |by_slot: Option<Tensor>, slots: &Tensor| -> Result<Option<Table>, TchError> {
             let Some(by_slot) = by_slot else { return Ok(None) };
-            let by_diagonal = by_slot.f_index_select(2, slots)?;
-            Ok(Some(Table { by_slot, by_diagonal }))
+            Table::new(by_slot, slots, diagonals).map(Some)
         };
         Ok(Self {
             content_to_position: table(keys, &diagonals.descending)?,
@@ -125,7 +134,10 @@ impl PositionTables {
     /// Bytes of all tables.
     pub(crate) fn bytes(&self) -> usize {
         let tables = [&self.content_to_position, &self.position_to_content];
-        tables.into_iter().flatten().map(|table| bytes_of(&table.by_slot) + bytes_of(&table.by_diagonal)).sum()
+        let bytes = |table: &Table| {
+            bytes_of(&table.by_slot) + bytes_of(&table.by_diagonal) + table.by_distance.as_ref().map_or(0, bytes_of)
+        };
+        tables.into_iter().flatten().map(bytes).sum()
     }
 
     /// Makes the tables serve other `diagonals`.
@@ -136,10 +148,18 @@ impl PositionTables {
         ];
         for (table, slots) in directions {
             if let Some(table) = table {
-                table.by_diagonal = table.by_slot.f_index_select(2, slots)?;
+                *table = Table::new(table.by_slot.shallow_clone(), slots, diagonals)?;
             }
         }
         Ok(())
+    }
+
+    /// Both tables with a row a distance, as our own kernels read them.
+    pub(crate) fn by_distance(&self) -> (Option<&Tensor>, Option<&Tensor>) {
+        fn rows(table: &Option<Table>) -> Option<&Tensor> {
+            table.as_ref()?.by_distance.as_ref()
+        }
+        (rows(&self.content_to_position), rows(&self.position_to_content))
     }
 
     /// The position terms of the scores of a group, `[rows, heads, length, length]`.
@@ -232,6 +252,16 @@ impl Block {
 }
 
 impl Table {
+    /// Columns for `slots`, one of `diagonals`' orders.
+    fn new(by_slot: Tensor, slots: &Tensor, diagonals: &Diagonals) -> Result<Self, TchError> {
+        let by_diagonal = by_slot.f_index_select(2, slots)?;
+        let by_distance = match diagonals.for_kernels {
+            true => Some(by_slot.f_index_select(2, &diagonals.ascending)?.f_transpose(1, 2)?.f_contiguous()?),
+            false => None,
+        };
+        Ok(Self { by_slot, by_diagonal, by_distance })
+    }
+
     /// The product of a block's `content` with the diagonals it meets, seen so that `[.., token, other]` is the term of
     /// that pair of tokens: `[rows, heads, block, length]`.
     fn skewed(&self, content: &Tensor, group: Shape, block: Block) -> Result<Tensor, TchError> {

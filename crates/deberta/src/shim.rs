@@ -48,6 +48,48 @@ unsafe extern "C" {
     fn headwater_graph_end(graph: *mut c_void, message: *mut c_char, room: usize) -> c_int;
     fn headwater_graph_replay(graph: *mut c_void, message: *mut c_char, room: usize) -> c_int;
     fn headwater_graph_free(graph: *mut c_void);
+
+    fn headwater_kernels_compile(
+        source: *const c_char,
+        shared: i32,
+        kernels: *mut *mut c_void,
+        message: *mut c_char,
+        room: usize,
+    ) -> c_int;
+
+    fn headwater_attend(
+        kernels: *const c_void,
+        projected: *const C_tensor,
+        keys_at: *const C_tensor,
+        queries_at: *const C_tensor,
+        tiles: *const C_tensor,
+        mixed: *const C_tensor,
+        sizes: *const i32,
+        message: *mut c_char,
+        room: usize,
+    ) -> c_int;
+
+    fn headwater_add_norm(
+        kernels: *const c_void,
+        product: *const C_tensor,
+        residual: *const C_tensor,
+        weight: *const C_tensor,
+        bias: *const C_tensor,
+        output: *const C_tensor,
+        epsilon: f32,
+        message: *mut c_char,
+        room: usize,
+    ) -> c_int;
+
+    fn headwater_kernels_free(kernels: *mut c_void);
+
+    fn headwater_overwrite(
+        tensor: *const C_tensor,
+        numbers: *const c_void,
+        bytes: usize,
+        message: *mut c_char,
+        room: usize,
+    ) -> c_int;
 }
 
 /// A linear layer's weight in oneDNN's own layout. It lives on the processor and is good for these products only.
@@ -122,6 +164,17 @@ pub(crate) fn take_stream(index: usize) -> Result<(), TchError> {
     checked(|message, room| unsafe { headwater_take_stream(index, message, room) })
 }
 
+/// Puts `numbers` into `tensor`, which is dense, on a GPU, and of as many bytes. What this thread launches afterwards finds
+/// them there; nobody waits for them.
+pub(crate) fn overwrite<T: tch::kind::Element>(tensor: &Tensor, numbers: &[T]) -> Result<(), TchError> {
+    let bytes = size_of_val(numbers);
+    // SAFETY: the shim reads `bytes` bytes before it returns, checks that the tensor has as many, and writes the message
+    // as `checked` asks.
+    checked(|message, room| unsafe {
+        headwater_overwrite(tensor.as_ptr(), numbers.as_ptr().cast(), bytes, message, room)
+    })
+}
+
 /// Device memory that recordings share. They must not run at the same time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct GraphPool([u64; 2]);
@@ -167,6 +220,80 @@ impl Drop for Graph {
     fn drop(&mut self) {
         // SAFETY: the shim made this graph and gave it up; nobody else frees it.
         unsafe { headwater_graph_free(self.0.as_ptr()) }
+    }
+}
+
+/// The kernels of `shim/gpu` on one GPU, in one element type.
+#[derive(Debug)]
+pub(crate) struct GpuKernels(NonNull<c_void>);
+
+/// What `attend` reads; every tensor is dense and on the kernels' GPU.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Attended<'a> {
+    /// `[tokens, 3 * heads * 64]`.
+    pub(crate) projected: &'a Tensor,
+    /// `[heads, 2 * reach, 64]`.
+    pub(crate) keys_at: Option<&'a Tensor>,
+    /// `[heads, 2 * reach, 64]`.
+    pub(crate) queries_at: Option<&'a Tensor>,
+    /// `[tiles, 5]` in i32, whose numbers lie within `projected`, `mixed` and the tables' reach.
+    pub(crate) tiles: &'a Tensor,
+    pub(crate) heads: i32,
+    pub(crate) reach: i32,
+}
+
+/// Bytes of shared memory that a block of `attend` takes: `Shared` in attention.cuh.
+const SHARED_BYTES: i32 = 2 * 64 * 64 * 2 + 2 * 128 * 64 * 2 + 64 * 88 * 4;
+
+impl GpuKernels {
+    /// Compiles `source` for the calling thread's GPU.
+    pub(crate) fn compile(source: &CStr) -> Result<Self, TchError> {
+        let mut kernels = null_mut();
+        // SAFETY: the shim reads a NUL-terminated text, writes owned kernels, and the message as `checked` asks.
+        checked(|message, room| unsafe {
+            headwater_kernels_compile(source.as_ptr(), SHARED_BYTES, &raw mut kernels, message, room)
+        })?;
+        NonNull::new(kernels).map(Self).ok_or_else(|| TchError::Torch("no kernels were made".to_owned()))
+    }
+
+    /// Attention over packed rows into `mixed`, `[outputs, heads * 64]`. Nothing waits for it.
+    pub(crate) fn attend(&self, attended: Attended<'_>, mixed: &Tensor) -> Result<(), TchError> {
+        let Attended { projected, keys_at, queries_at, tiles, heads, reach } = attended;
+        let count = i32::try_from(tiles.size2()?.0).unwrap_or(i32::MAX);
+        let sizes = [count, heads, reach, SHARED_BYTES];
+        let (keys_at, queries_at) = (keys_at.map_or(null(), Tensor::as_ptr), queries_at.map_or(null(), Tensor::as_ptr));
+        // SAFETY: the kernels live; the tensors outlive the call, and the allocator keeps their memory for this stream
+        // until what was launched there has run; null tables and four sizes are as the shim asks.
+        checked(|message, room| unsafe {
+            let (projected, tiles, mixed) = (projected.as_ptr(), tiles.as_ptr(), mixed.as_ptr());
+            let kernels = self.0.as_ptr();
+            headwater_attend(kernels, projected, keys_at, queries_at, tiles, mixed, sizes.as_ptr(), message, room)
+        })
+    }
+
+    /// `LayerNorm(product + residual)`, `[rows, width]`, with `[width]` each of `weight` and `bias`.
+    pub(crate) fn add_norm(
+        &self,
+        product: &Tensor,
+        residual: &Tensor,
+        (weight, bias): (&Tensor, &Tensor),
+        epsilon: f32,
+    ) -> Result<Tensor, TchError> {
+        let output = product.f_empty_like()?;
+        // SAFETY: as in `attend`.
+        checked(|message, room| unsafe {
+            let (product, residual, output) = (product.as_ptr(), residual.as_ptr(), output.as_ptr());
+            let (weight, bias) = (weight.as_ptr(), bias.as_ptr());
+            headwater_add_norm(self.0.as_ptr(), product, residual, weight, bias, output, epsilon, message, room)
+        })?;
+        Ok(output)
+    }
+}
+
+impl Drop for GpuKernels {
+    fn drop(&mut self) {
+        // SAFETY: the shim made these kernels and gave them up; nobody else frees them.
+        unsafe { headwater_kernels_free(self.0.as_ptr()) }
     }
 }
 

@@ -4,14 +4,17 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use engine::{ModelError, Row, RowOutput};
+use engine::{ModelError, Reads, Row, RowOutput};
 use tch::{Kind, TchError, Tensor};
 
 use crate::adapters::BatchAdapters;
+use crate::batch::{Batch, HostBatch, Surroundings};
 use crate::config::Config;
 use crate::embeddings::Embeddings;
 use crate::encoder::Encoder;
 use crate::error::{LoadError, backend_error};
+use crate::graphs::Graphs;
+use crate::layout::Layout;
 use crate::loading::Loading;
 use crate::packing::Packing;
 use crate::pooler::Pooler;
@@ -25,6 +28,25 @@ pub(crate) struct Tensors {
     pub(crate) embeddings: Embeddings,
     pub(crate) encoder: Encoder,
     pooler: Option<Pooler>,
+    graphs: Option<Graphs>,
+}
+
+/// What is asked of a batch beside every row's first token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Wanted {
+    pub(crate) pooled: bool,
+    pub(crate) every: bool,
+}
+
+/// What a forward leaves on the device.
+#[derive(Debug)]
+pub(crate) struct Vectors {
+    /// `[rows, hidden]` in fp32, in packed order.
+    first: Tensor,
+    /// The same through the pooler.
+    pooled: Option<Tensor>,
+    /// `[tokens, hidden]`.
+    every: Option<Tensor>,
 }
 
 /// What the encoder leaves of a batch, on the host in fp32.
@@ -32,7 +54,7 @@ pub(crate) struct Tensors {
 struct States {
     packing: Packing,
     hidden: usize,
-    /// `[rows, hidden]`, in packed order.
+    /// `[rows, hidden]`, in packed order; empty where nobody reads it.
     first: Vec<f32>,
     /// `[rows, hidden]`, in packed order; empty where nobody reads it.
     pooled: Vec<f32>,
@@ -49,7 +71,8 @@ impl Tensors {
         let encoder = Encoder::load(&mut loading)?;
         let pooler = Pooler::load(&mut loading)?;
         loading.weights.finish()?;
-        Ok(Self { hidden: unsigned(config.hidden), embeddings, encoder, pooler })
+        let graphs = if placement.differentiable { None } else { Graphs::open(placement.device) };
+        Ok(Self { hidden: unsigned(config.hidden), embeddings, encoder, pooler, graphs })
     }
 
     pub(crate) fn has_pooler(&self) -> bool {
@@ -75,30 +98,64 @@ impl Tensors {
     fn states(&mut self, rows: &[Row]) -> Result<States, TchError> {
         let lengths: Vec<usize> = rows.iter().map(|row| row.tokens.len()).collect();
         let adapters = BatchAdapters::of(rows);
-        let packing = self.encoder.pack(&lengths, &adapters);
-        let adapters = self.encoder.place(&adapters.distinct, packing.longest(), self.pooler.as_ref())?;
-        let input = self.embeddings.forward(rows, &packing)?;
-        let hidden = self.encoder.forward(&input, &packing, rows.iter().any(|row| row.reads.tokens), &adapters)?;
-        let first = hidden.first.f_to_kind(Kind::Float)?;
-        let pooled = match &self.pooler {
-            Some(pooler) if rows.iter().any(|row| row.reads.pooled) => {
-                let pooled = pooler.forward(&first)?;
-                for group in &packing.groups {
-                    let adapter = group.adapter.and_then(|place| adapters.get(place));
-                    if let Some(own) = adapter.and_then(|adapter| adapter.pooler.as_ref()) {
-                        group.rows_of(&pooled)?.f_copy_(&own.forward(&group.rows_of(&first)?)?)?;
-                    }
-                }
-                on_host(&pooled)?
-            }
-            _ => Vec::new(),
+        let packing = self.encoder.pack(&lengths, &adapters, self.graphs.is_some());
+        let placed = self.encoder.place(&adapters.distinct, packing.longest, self.pooler.as_ref())?;
+        let reach = self.encoder.reach(packing.longest)?;
+        let Self { embeddings, encoder, pooler, graphs, .. } = &mut *self;
+        let is_read = |reads: fn(&Reads) -> bool| rows.iter().any(|row| reads(&row.reads));
+        let wanted = Wanted { pooled: is_read(|reads| reads.pooled), every: is_read(|reads| reads.tokens) };
+        let host = HostBatch::new(rows, &packing, embeddings.inputs());
+        let placement = embeddings.placement();
+        let place = || {
+            let fused = encoder.fused.as_ref();
+            host.place(&packing, Surroundings { placement, reach, adapters: placed, fused })
         };
-        let every = match &hidden.every {
-            Some(every) if rows.iter().any(|row| row.reads.tokens) => on_host(every)?,
-            _ => Vec::new(),
+        let forward = |batch: &Batch| Vectors::of(batch, wanted, (embeddings, encoder, pooler.as_ref()));
+        let vectors = match (graphs, packing.bucket) {
+            (Some(graphs), Some(bucket)) => graphs.run((bucket, wanted, reach), &host, place, forward)?,
+            _ => forward(&place()?)?,
         };
-        Ok(States { packing, hidden: self.hidden, first: on_host(&first)?, pooled, every })
+        let numbers = |tensor: Option<&Tensor>| tensor.map_or_else(|| Ok(Vec::new()), on_host);
+        let first = is_read(|reads| reads.cls).then_some(&vectors.first);
+        let (first, pooled) = (numbers(first)?, numbers(vectors.pooled.as_ref())?);
+        let every = numbers(vectors.every.as_ref())?;
+        Ok(States { packing, hidden: self.hidden, first, pooled, every })
     }
+}
+
+impl Vectors {
+    /// What the model makes of `batch`.
+    fn of(
+        batch: &Batch,
+        wanted: Wanted,
+        (embeddings, encoder, pooler): (&Embeddings, &Encoder, Option<&Pooler>),
+    ) -> Result<Self, TchError> {
+        let hidden = encoder.forward(&embeddings.forward(batch)?, &batch.layout, wanted.every)?;
+        let first = hidden.first.f_to_kind(Kind::Float)?;
+        let pooled = match pooler.filter(|_| wanted.pooled) {
+            Some(pooler) => Some(pooled(pooler, &first, &batch.layout)?),
+            None => None,
+        };
+        Ok(Self { first, pooled, every: hidden.every.filter(|_| wanted.every) })
+    }
+
+    /// The same tensors.
+    pub(crate) fn shallow_clone(&self) -> Self {
+        let clone = |tensor: &Option<Tensor>| tensor.as_ref().map(Tensor::shallow_clone);
+        Self { first: self.first.shallow_clone(), pooled: clone(&self.pooled), every: clone(&self.every) }
+    }
+}
+
+/// `first`, `[rows, hidden]`, through `pooler`, or that of a row's adapter.
+fn pooled(pooler: &Pooler, first: &Tensor, layout: &Layout) -> Result<Tensor, TchError> {
+    let pooled = pooler.forward(first)?;
+    for group in &layout.groups {
+        let adapter = group.adapter.and_then(|place| layout.adapters.get(place));
+        if let Some(own) = adapter.and_then(|adapter| adapter.pooler.as_ref()) {
+            group.rows_of(&pooled)?.f_copy_(&own.forward(&group.rows_of(first)?)?)?;
+        }
+    }
+    Ok(pooled)
 }
 
 impl States {

@@ -1,7 +1,7 @@
 //! How much may be in flight: a permit for the rows and bytes of an ask, held until its reply has left.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
@@ -34,7 +34,8 @@ pub(crate) struct Admission {
     /// Of rows that nobody waits for: a small share, beside the others.
     background: Arc<Semaphore>,
     max_background: usize,
-    max_rows: usize,
+    max_rows: AtomicUsize,
+    max_bytes: AtomicUsize,
     draining: AtomicBool,
 }
 
@@ -46,7 +47,8 @@ impl Admission {
             max_background,
             rows: Arc::new(Semaphore::new(limits.max_in_flight_rows)),
             bytes: Arc::new(Semaphore::new(limits.max_in_flight_bytes)),
-            max_rows: limits.max_in_flight_rows,
+            max_rows: AtomicUsize::new(limits.max_in_flight_rows),
+            max_bytes: AtomicUsize::new(limits.max_in_flight_bytes),
             draining: AtomicBool::new(false),
         }
     }
@@ -71,9 +73,15 @@ impl Admission {
         Ok(Permit { held: vec![rows] })
     }
 
+    /// Lets so much be in flight from now on. Where that is less, what is out comes back first.
+    pub(crate) fn resize(&self, limits: &Limits) {
+        resize(&self.rows, &self.max_rows, limits.max_in_flight_rows);
+        resize(&self.bytes, &self.max_bytes, limits.max_in_flight_bytes);
+    }
+
     pub(crate) fn in_flight_rows(&self) -> usize {
         let out = |most: usize, semaphore: &Semaphore| most.saturating_sub(semaphore.available_permits());
-        out(self.max_rows, &self.rows) + out(self.max_background, &self.background)
+        out(self.max_rows.load(Ordering::Relaxed), &self.rows) + out(self.max_background, &self.background)
     }
 
     /// Admits nothing from now on.
@@ -84,9 +92,28 @@ impl Admission {
 
     /// Returns once every permit has come back.
     pub(crate) async fn idle(&self) {
-        let all = u32::try_from(self.max_rows).unwrap_or(u32::MAX);
+        let all = u32::try_from(self.max_rows.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
         // The semaphore is never closed, so the only outcome is all permits, given straight back.
         drop(self.rows.acquire_many(all).await);
+    }
+}
+
+/// Changes how many permits there are in all. Those that are too many are taken out of use as they come back: until then
+/// nothing else gets them.
+fn resize(semaphore: &Arc<Semaphore>, most: &AtomicUsize, wanted: usize) {
+    let before = most.swap(wanted, Ordering::Relaxed);
+    if wanted >= before {
+        semaphore.add_permits(wanted - before);
+        return;
+    }
+    let missing = before - wanted - semaphore.forget_permits(before - wanted);
+    if let Ok(missing @ 1..) = u32::try_from(missing) {
+        let semaphore = Arc::clone(semaphore);
+        tokio::spawn(async move {
+            if let Ok(permits) = semaphore.acquire_many_owned(missing).await {
+                permits.forget();
+            }
+        });
     }
 }
 

@@ -1,7 +1,7 @@
 //! The whole path as calls: classify, embed, tokenize, try a head, drain.
 
 use std::hash::RandomState;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -75,7 +75,7 @@ pub struct Engine {
     tokenizer: Arc<dyn Tokenizer>,
     live: Arc<LiveTable>,
     matrix: Arc<CurrentMatrix>,
-    limits: Limits,
+    limits: RwLock<Limits>,
     admission: Admission,
     tokenizing: Semaphore,
     queue: Arc<Queue>,
@@ -126,8 +126,8 @@ impl Engine {
             tokenizer,
             live: Arc::default(),
             matrix: Arc::default(),
-            limits,
             admission: Admission::new(&limits),
+            limits: RwLock::new(limits),
             tokenizing: Semaphore::new(limits.tokenizer_threads),
             queue,
             cache,
@@ -163,10 +163,20 @@ impl Engine {
         &self.counters
     }
 
-    /// The limits it was started with.
+    /// The limits in force.
     #[must_use]
-    pub fn limits(&self) -> &Limits {
-        &self.limits
+    pub fn limits(&self) -> Limits {
+        // Nothing can panic under the lock, so a poisoned one still holds whole limits.
+        *self.limits.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts other limits in force, for asks that come from now on. What was admitted stays admitted. Batches, cache,
+    /// pace and tokenizer threads keep what they were started with.
+    pub fn set_limits(&self, limits: Limits) {
+        self.admission.resize(&limits);
+        let now = &mut *self.limits.write().unwrap_or_else(PoisonError::into_inner);
+        let Limits { batch_tokens, batch_rows, cache_bytes, background_permille, tokenizer_threads, .. } = *now;
+        *now = Limits { batch_tokens, batch_rows, cache_bytes, background_permille, tokenizer_threads, ..limits };
     }
 
     /// Rows admitted and not yet answered.

@@ -42,7 +42,7 @@ pub struct BootReport {
 
 /// Opens `dir` for changes.
 pub(crate) fn open(dir: &Path, options: &OpenOptions) -> Result<(Durable, State, BootReport), RegistryError> {
-    fs::create_dir_all(dir).map_err(RegistryError::io("create", dir))?;
+    files::create_directories(dir)?;
     if !options.allow_network_file_system {
         files::check_local(dir)?;
     }

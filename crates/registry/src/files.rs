@@ -32,6 +32,22 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<File, RegistryError
     Ok(file)
 }
 
+/// Makes `dir` and whatever folders above it are missing, each with its name: without that a power cut could take a new
+/// folder and all that was synced in it.
+pub(crate) fn create_directories(dir: &Path) -> Result<(), RegistryError> {
+    let missing: Vec<_> = dir.ancestors().take_while(|folder| !folder.exists()).collect();
+    fs::create_dir_all(dir).map_err(RegistryError::io("create", dir))?;
+    let above = |folder: &Path| {
+        let above = folder.parent()?;
+        Some(if above.as_os_str().is_empty() { Path::new(".") } else { above }.to_owned())
+    };
+    if missing.is_empty() {
+        // It may have been made a moment ago by a process that died; whoever may not look above it did not make it.
+        let _ = above(dir).map(|above| sync_directory(&above));
+    }
+    missing.iter().rev().filter_map(|folder| above(folder)).try_for_each(|above| sync_directory(&above))
+}
+
 /// Makes the entries of `dir` durable.
 pub(crate) fn sync_directory(dir: &Path) -> Result<(), RegistryError> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(RegistryError::io("sync", dir))

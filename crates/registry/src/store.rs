@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
@@ -16,6 +17,10 @@ use crate::record::{MAX_KEY_BYTES, MAX_VALUE_BYTES, Record};
 const LOCK_REFUSED: &str = "could not acquire lock";
 /// Tries to open, 20 ms apart.
 const OPEN_TRIES: u32 = 100;
+/// How often a call that does not return is looked after.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Looks after which a store that has failed is left alone with its files.
+const LOOKS_AT_CLOSING: u32 = 20;
 
 /// Records by key, each value as encoded by [`Record::encode`].
 pub(crate) type Records = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -69,11 +74,14 @@ impl RecordBatch {
     }
 }
 
-/// sled 0.34.7 under belts: small values, a panic is an error, and its `flush` is followed by a real sync.
+/// sled 0.34.7 under belts: small values, a panic is an error, its `flush` is followed by a real sync, and a flush that
+/// waits for a write that has failed is woken.
 #[derive(Debug)]
 pub(crate) struct SledStore {
     /// `None` only while it is being closed.
     db: Option<sled::Db>,
+    /// Shares with `db` the first error of any of its threads.
+    config: sled::Config,
     barrier: Barrier,
 }
 
@@ -89,14 +97,58 @@ impl SledStore {
         let log = dir.join("db");
         let log = File::open(&log).map_err(RegistryError::io("open", &log))?;
         let barrier = Barrier::new(log, dir)?;
-        Ok(Self { db: Some(db), barrier })
+        Ok(Self { db: Some(db), config, barrier })
     }
 
     fn with_db<T>(&self, work: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Result<T, RegistryError> {
         let Some(db) = &self.db else { return Err(RegistryError::Store("closed".to_owned())) };
-        catch_unwind(AssertUnwindSafe(|| work(db)))
-            .map_err(|panic| panicked(&*panic))?
-            .map_err(|error| store_error(&error))
+        let worked = thread::scope(|scope| {
+            let (working, done) = mpsc::channel::<()>();
+            let attend = move || {
+                while done.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
+                    wake_if_failed(&self.config, db);
+                }
+            };
+            let attendant = thread::Builder::new().name("registry-attendant".to_owned()).spawn_scoped(scope, attend);
+            attendant.map_err(|error| RegistryError::Store(error.to_string()))?;
+            let worked = catch_unwind(AssertUnwindSafe(|| work(db)));
+            drop(working);
+            worked.map_err(|panic| panicked(&*panic))
+        });
+        worked?.map_err(|error| store_error(&error))
+    }
+
+    /// Drops the last handle: sled then syncs, and panics if that fails. One that has failed may never come to its end.
+    fn let_go(&mut self) -> Result<(), RegistryError> {
+        let Some(db) = self.db.take() else { return Ok(()) };
+        let (done, gone) = mpsc::channel();
+        let drop_it = move || {
+            let dropped = catch_unwind(AssertUnwindSafe(|| drop(db))).map_err(|panic| panicked(&*panic));
+            // Whoever has given up on this is told nothing.
+            let _ = done.send(dropped);
+        };
+        let spawned = thread::Builder::new().name("registry-close".to_owned()).spawn(drop_it);
+        spawned.map_err(|error| RegistryError::Store(error.to_string()))?;
+        let mut looks = 0;
+        loop {
+            match gone.recv_timeout(LOOK_EVERY) {
+                Ok(dropped) => return dropped,
+                Err(RecvTimeoutError::Disconnected) => return Err(RegistryError::Store("panicked".to_owned())),
+                Err(RecvTimeoutError::Timeout) => looks += u32::from(self.config.global_error().is_err()),
+            }
+            if looks > LOOKS_AT_CLOSING {
+                return Err(RegistryError::Store("it does not end after a failure".to_owned()));
+            }
+        }
+    }
+}
+
+/// sled marks itself failed when a write fails on one of its threads, and wakes nobody: a flush that waits for that write
+/// would wait for ever. Another flush wakes it when it finds the mark.
+fn wake_if_failed(config: &sled::Config, db: &sled::Db) {
+    if config.global_error().is_err() {
+        // Its error is that of the call that waits.
+        let _ = catch_unwind(AssertUnwindSafe(|| db.flush()));
     }
 }
 
@@ -144,18 +196,15 @@ impl RecordStore for SledStore {
 
     fn close(mut self: Box<Self>) -> Result<(), RegistryError> {
         self.with_db(|db| db.flush().map(|_| ()))?;
-        let db = self.db.take();
-        // sled syncs when its last handle goes, and panics if that fails.
-        catch_unwind(AssertUnwindSafe(|| drop(db))).map_err(|panic| panicked(&*panic))?;
+        self.let_go()?;
         self.barrier.pass()
     }
 }
 
 impl Drop for SledStore {
     fn drop(&mut self) {
-        let db = self.db.take();
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(db))) {
-            tracing::error!(error = %panicked(&*panic), "the record store could not be closed");
+        if let Err(error) = self.let_go() {
+            tracing::error!(%error, "the record store could not be closed");
         }
     }
 }

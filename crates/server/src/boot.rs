@@ -6,15 +6,24 @@ use tracing::{info, warn};
 
 use crate::changes::Writer;
 
+/// How many heads are there and not served, and why.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct LeftOut {
+    /// Stored versions whose bytes are not what they were.
+    pub(crate) damaged: usize,
+    /// Stored versions that do not fit the encoder.
+    pub(crate) unfit: usize,
+    /// Heads of the bundle that could not be taken in.
+    pub(crate) refused: usize,
+}
+
 /// Takes in the bundle's heads, then serves everything stored that fits.
 pub(crate) fn publish_all(
     writer: &mut Writer,
     bundle: Option<&Bundle>,
     widths: EncoderWidths,
-) -> Result<(), RegistryError> {
-    if let Some(bundle) = bundle {
-        take_in(writer, bundle, widths)?;
-    }
+) -> Result<LeftOut, RegistryError> {
+    let refused = bundle.map_or(Ok(0), |bundle| take_in(writer, bundle, widths))?;
     let misfits = writer.publish_all();
     let heads: usize = writer.registry().tasks().map(|(_, task)| task.versions.len()).sum();
     let report = writer.registry().boot_report();
@@ -25,18 +34,20 @@ pub(crate) fn publish_all(
         warn!(%reason, "the registry was rebuilt");
     }
     info!(heads, misfits, damaged = report.damaged.len(), "heads published");
-    Ok(())
+    Ok(LeftOut { damaged: report.damaged.len(), unfit: misfits, refused })
 }
 
-/// A registry that is read-only serves what it has; a bad head of the bundle is left out and the others serve.
-fn take_in(writer: &mut Writer, bundle: &Bundle, widths: EncoderWidths) -> Result<(), RegistryError> {
+/// A registry that is read-only serves what it has; a bad head of the bundle is left out and the others serve. Returns
+/// how many were left out.
+fn take_in(writer: &mut Writer, bundle: &Bundle, widths: EncoderWidths) -> Result<usize, RegistryError> {
     let encoder = SeedEncoder { digest: writer.encoder(), widths };
     let Seeds { installs, refused } = seeds(writer.registry(), bundle, &TenantName::default_tenant(), encoder);
+    let n_refused = refused.len();
     for (task, error) in refused {
         warn!(%task, %error, "a head of the bundle was left out");
     }
     if installs.is_empty() {
-        return Ok(());
+        return Ok(n_refused);
     }
     let n_heads = installs.len();
     match writer.store(Change::InstallMany(installs)) {
@@ -44,5 +55,5 @@ fn take_in(writer: &mut Writer, bundle: &Bundle, widths: EncoderWidths) -> Resul
         Err(error @ RegistryError::ReadOnly { .. }) => warn!(%error, "the bundle's heads were not taken in"),
         Err(error) => return Err(error),
     }
-    Ok(())
+    Ok(n_refused)
 }

@@ -10,8 +10,8 @@ use tracing::{info, warn};
 
 use crate::status;
 
-/// Jobs that may wait for the writer; one more is refused.
-const MAX_WAITING: usize = 64;
+/// Jobs that may wait for the writer; one more is refused. Enough for a hundred callers who install at once and list.
+const MAX_WAITING: usize = 256;
 
 type Job = Box<dyn FnOnce(&mut Writer) + Send>;
 

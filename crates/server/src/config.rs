@@ -9,7 +9,10 @@ use clap::Args;
 use deberta::{Device, FastTokenizer, Kernels, LoadOptions, Precision, Source};
 use engine::{EngineParts, Limits, Model, ModelError, Tokenizer};
 use registry::{Bundle, Digest, OpenOptions};
-use server::{Parts, Settings};
+use server::{Adjustable, Parts, Reloading, Settings, Tls, TlsFiles};
+
+use crate::open_files::room_for;
+use crate::telemetry;
 
 /// Folder of the data directory that holds the registry.
 pub(crate) const REGISTRY_FOLDER: &str = "registry";
@@ -18,11 +21,29 @@ pub(crate) const BUNDLE_FOLDER: &str = "bundle";
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
+/// Options that change while the server runs; the others need a restart. Certificates change by what their files hold.
+pub(crate) const LIVE: [&str; 11] = [
+    "log",
+    "max_inputs",
+    "max_tasks",
+    "max_text_bytes",
+    "max_choices",
+    "max_candidate_labels",
+    "max_in_flight_rows",
+    "max_in_flight_bytes",
+    "max_connections",
+    "drain_seconds",
+    "fit_memory_bytes",
+];
+
 /// Serve an encoder and its heads over gRPC.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Serve {
+    /// TOML file with any of these options, spelled like max_inputs = 64; flags and environment beat it [default: none]
+    #[arg(long, env = "HEADWATER_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Folder for everything that must survive: installed heads, and the bundle that `import` writes
-    #[arg(long, env = "HEADWATER_DATA", value_name = "DIR")]
+    #[arg(long, env = "HEADWATER_DATA", value_name = "DIR", required = false, required_unless_present = "config")]
     data: PathBuf,
     /// Bundle whose encoder is served and whose heads are taken in [default: what `import` wrote into the data folder]
     #[arg(long, env = "HEADWATER_BUNDLE", value_name = "DIR")]
@@ -33,6 +54,21 @@ pub(crate) struct Serve {
     /// Address for metrics over HTTP [default: none]
     #[arg(long, env = "HEADWATER_METRICS", value_name = "ADDR")]
     pub(crate) metrics: Option<SocketAddr>,
+    /// What the log says: error, warn, info, debug or trace, or levels of parts such as info,server=debug
+    #[arg(long, env = "HEADWATER_LOG", value_name = "LEVEL", default_value = "info", value_parser = telemetry::checked)]
+    pub(crate) log: String,
+    /// PEM file with the server's certificate and those up to its authority: TLS is spoken [default: plain text]
+    #[arg(long, env = "HEADWATER_TLS_CERT", value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// PEM file with the key of that certificate
+    #[arg(long, env = "HEADWATER_TLS_KEY", value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+    /// PEM file with the authorities of clients: only those with a certificate may connect [default: anybody may]
+    #[arg(long, env = "HEADWATER_CLIENT_CA", value_name = "FILE")]
+    client_ca: Option<PathBuf>,
+    /// PEM file with lists of clients' certificates that count no more [default: none]
+    #[arg(long, env = "HEADWATER_CLIENT_CRL", value_name = "FILE")]
+    client_crl: Option<PathBuf>,
     /// Where the encoder runs: cpu, or cuda:0 with a PyTorch that has CUDA
     #[arg(long, env = "HEADWATER_DEVICE", default_value = "cpu")]
     device: Device,
@@ -114,28 +150,76 @@ pub(crate) struct Serve {
 }
 
 impl Serve {
-    /// Opens what can be opened before a port is taken: the bundle, its digest, its tokenizer. The encoder itself is
-    /// loaded by the worker.
-    pub(crate) fn into_parts(self, metrics: Option<tokio::net::TcpListener>) -> Result<Parts, Failure> {
+    /// What of it may change while the server runs, once it makes sense.
+    pub(crate) fn adjustable(&self) -> Result<Adjustable, String> {
+        self.check_bounds()?;
+        Ok(Adjustable {
+            limits: Limits {
+                max_inputs: self.max_inputs,
+                max_tasks: self.max_tasks,
+                max_text_bytes: self.max_text_bytes,
+                max_choices: self.max_choices,
+                max_candidate_labels: self.max_candidate_labels,
+                max_in_flight_rows: self.max_in_flight_rows,
+                max_in_flight_bytes: self.max_in_flight_bytes,
+                batch_tokens: batch_tokens(self.batch_tokens, self.device),
+                batch_rows: self.batch_rows,
+                cache_bytes: self.cache_bytes,
+                background_permille: self.background_permille,
+                tokenizer_threads: self.tokenizer_threads.max(1),
+            },
+            max_connections: room_for(self.max_connections),
+            drain: Duration::from_secs(self.drain_seconds),
+            fit_memory_bytes: self.fit_memory_bytes,
+        })
+    }
+
+    /// Numbers with which nothing could ever be answered are slips.
+    fn check_bounds(&self) -> Result<(), String> {
+        let bounds = [
+            ("max_inputs", self.max_inputs),
+            ("max_tasks", self.max_tasks),
+            ("max_text_bytes", self.max_text_bytes),
+            ("max_choices", self.max_choices),
+            ("max_candidate_labels", self.max_candidate_labels),
+            ("max_in_flight_rows", self.max_in_flight_rows),
+            ("max_in_flight_bytes", self.max_in_flight_bytes),
+            ("batch_rows", self.batch_rows),
+            ("max_connections", self.max_connections),
+            ("max_message_bytes", self.max_message_bytes),
+        ];
+        match bounds.into_iter().find(|(_, number)| !(1..=u32::MAX as usize).contains(number)) {
+            Some((name, number)) => Err(format!("{name} = {number}: a number from 1 to {} is needed", u32::MAX)),
+            None => Ok(()),
+        }
+    }
+
+    /// The certificates, where TLS is to be spoken.
+    pub(crate) fn tls(&self) -> Result<Option<Tls>, Failure> {
+        let client_options = self.client_ca.is_some() || self.client_crl.is_some();
+        match (&self.tls_cert, &self.tls_key) {
+            (Some(cert), Some(key)) if self.client_ca.is_some() || self.client_crl.is_none() => {
+                let (cert, key) = (cert.clone(), key.clone());
+                let (client_ca, client_crl) = (self.client_ca.clone(), self.client_crl.clone());
+                Ok(Some(Tls::open(TlsFiles { cert, key, client_ca, client_crl })?))
+            }
+            (Some(_), Some(_)) => Err("--client-crl says nothing without --client-ca".into()),
+            (None, None) if !client_options => Ok(None),
+            (None, None) => Err("--client-ca and --client-crl need --tls-cert and --tls-key".into()),
+            (Some(_), None) | (None, Some(_)) => Err("--tls-cert and --tls-key are given together".into()),
+        }
+    }
+
+    /// Opens what can be opened before a port is taken: the bundle, its digest, its tokenizer, the certificates. The
+    /// encoder itself is loaded by the worker.
+    pub(crate) fn into_parts(self, outside: Outside) -> Result<Parts, Failure> {
+        let Adjustable { limits, max_connections, drain, fit_memory_bytes } = self.adjustable()?;
+        let tls = self.tls()?;
         let bundle_dir = self.bundle.unwrap_or_else(|| self.data.join(BUNDLE_FOLDER));
         let bundle = Bundle::open(&bundle_dir)?;
         let encoder_dir = bundle.encoder_dir();
         let encoder = bundle.encoder_digest()?;
         let tokenizer = FastTokenizer::open(&encoder_dir, self.max_tokens)?;
-        let limits = Limits {
-            max_inputs: self.max_inputs,
-            max_tasks: self.max_tasks,
-            max_text_bytes: self.max_text_bytes,
-            max_choices: self.max_choices,
-            max_candidate_labels: self.max_candidate_labels,
-            max_in_flight_rows: self.max_in_flight_rows,
-            max_in_flight_bytes: self.max_in_flight_bytes,
-            batch_tokens: batch_tokens(self.batch_tokens, self.device),
-            batch_rows: self.batch_rows,
-            cache_bytes: self.cache_bytes,
-            background_permille: self.background_permille,
-            tokenizer_threads: self.tokenizer_threads.max(1),
-        };
         let options = LoadOptions {
             encoder_digest: encoder.to_string(),
             device: self.device,
@@ -164,15 +248,26 @@ impl Serve {
             },
             bundle: Some(bundle),
             settings: Settings {
-                max_connections: self.max_connections,
+                max_connections,
                 max_message_bytes: self.max_message_bytes,
-                drain: Duration::from_secs(self.drain_seconds),
+                drain,
                 reflection: !self.no_reflection,
-                fit_memory_bytes: self.fit_memory_bytes,
-                metrics,
+                fit_memory_bytes,
+                metrics: outside.metrics,
+                tls,
+                configuration: Some(outside.configuration),
             },
         })
     }
+}
+
+/// What the process brings along beside its options.
+#[derive(Debug)]
+pub(crate) struct Outside {
+    /// Where numbers are served.
+    pub(crate) metrics: Option<tokio::net::TcpListener>,
+    /// How the options are read again.
+    pub(crate) configuration: Reloading,
 }
 
 /// The tokens of one batch: as `asked`, or what suits the device. A CPU is busy with a few texts, and a larger batch only

@@ -10,15 +10,18 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncReadExt, join};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, join};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, info, warn};
 
+use crate::adjustable::Adjustable;
 use crate::edge::Edge;
 use crate::metrics::Metrics;
+use crate::peer::PeerIdentity;
+use crate::tls::{Guest, Tls};
 
 /// What every HTTP/2 connection begins with.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -37,32 +40,35 @@ const AGE_GRACE: Duration = Duration::from_secs(30);
 /// Pause after an accept that failed for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Accepts connections until `stop` turns true, then asks all of them to end and waits until `drain` after that. Returns
-/// how many had to be cut.
-pub(crate) async fn accept(
-    listener: TcpListener,
-    edge: Edge,
-    max_connections: usize,
-    drain: Duration,
-    stop: watch::Receiver<bool>,
-) -> usize {
-    let room = Arc::new(Semaphore::new(max_connections));
+/// What connections are accepted for.
+pub(crate) struct Door {
+    /// Answers calls.
+    pub(crate) edge: Edge,
+    /// Speaks TLS, where that is spoken.
+    pub(crate) tls: Option<Arc<Tls>>,
+    /// Says how many connections there may be, and how long they may take to end.
+    pub(crate) adjustable: watch::Receiver<Adjustable>,
+}
+
+/// Accepts connections until `stop` turns true, then asks all of them to end and waits until the drain time after that.
+/// Returns how many had to be cut.
+pub(crate) async fn accept(listener: TcpListener, door: Door, stop: watch::Receiver<bool>) -> usize {
+    let Door { edge, tls, mut adjustable } = door;
     let mut connections = JoinSet::new();
     let mut stopping = stop.clone();
     let mut stopped = pin!(stopping.wait_for(|stop| *stop));
     loop {
+        // Without room a connection waits in the system's own queue.
+        let room = connections.len() < adjustable.borrow_and_update().max_connections;
         let accepted = tokio::select! {
             _ = &mut stopped => break,
             Some(_) = connections.join_next() => continue,
-            accepted = accept_one(&listener, &room) => accepted,
+            Ok(()) = adjustable.changed() => continue,
+            accepted = accept_one(&listener), if room => accepted,
         };
         match accepted {
-            Ok((socket, permit)) => {
-                let (edge, stop) = (edge.clone(), stop.clone());
-                connections.spawn(async move {
-                    let _permit = permit;
-                    serve_connection(socket, edge, stop).await;
-                });
+            Ok(socket) => {
+                connections.spawn(serve_connection(socket, edge.clone(), tls.clone(), stop.clone()));
             }
             Err(error) => {
                 warn!(%error, "cannot accept a connection");
@@ -71,30 +77,58 @@ pub(crate) async fn accept(
         }
     }
     drop(listener);
-    let deadline = Instant::now() + drain;
+    let deadline = Instant::now() + adjustable.borrow().drain;
     while let Ok(Some(_)) = timeout_at(deadline, connections.join_next()).await {}
     let cut = connections.len();
     connections.shutdown().await;
     cut
 }
 
-/// The next connection, once there is room for it: until then it waits in the system's own queue.
-async fn accept_one(
-    listener: &TcpListener,
-    room: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, Option<tokio::sync::OwnedSemaphorePermit>)> {
-    // The semaphore is never closed.
-    let permit = Arc::clone(room).acquire_owned().await.ok();
+async fn accept_one(listener: &TcpListener) -> io::Result<TcpStream> {
     let (socket, _) = listener.accept().await?;
     socket.set_nodelay(true)?;
     SockRef::from(&socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(TCP_PROBE_AFTER))?;
-    Ok((socket, permit))
+    Ok(socket)
 }
 
-async fn serve_connection(socket: TcpStream, edge: Edge, stop: watch::Receiver<bool>) {
+/// One connection from its first byte to its end.
+async fn serve_connection(socket: TcpStream, edge: Edge, tls: Option<Arc<Tls>>, stop: watch::Receiver<bool>) {
     let metrics = edge.metrics();
     let _open = metrics.connection_opened();
-    let Some(io) = greet(socket, stop.clone()).await else { return };
+    let Some(tls) = tls else {
+        let (read, write) = socket.into_split();
+        return speak((read, write), edge, Visit { peer: None, over: std::future::pending(), stop }).await;
+    };
+    let greeted = tokio::select! {
+        greeted = tls.greet(socket, &metrics) => greeted,
+        () = until_true(stop.clone()) => None,
+    };
+    if let Some(Guest { stream, peer, mut let_in }) = greeted {
+        let over = async move {
+            if let_in.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        speak(tokio::io::split(stream), edge, Visit { peer, over, stop }).await;
+    }
+}
+
+/// How a connection is seen from the door.
+struct Visit<O> {
+    peer: Option<PeerIdentity>,
+    /// Ends when the peer has to come anew.
+    over: O,
+    stop: watch::Receiver<bool>,
+}
+
+/// Speaks HTTP/2 with a peer until one of the two ends it.
+async fn speak(
+    halves: (impl AsyncRead + Send + Unpin + 'static, impl AsyncWrite + Send + Unpin + 'static),
+    edge: Edge,
+    visit: Visit<impl Future<Output = ()>>,
+) {
+    let Visit { peer, over, stop } = visit;
+    let Some(io) = greet(halves, stop.clone()).await else { return };
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
@@ -105,11 +139,18 @@ async fn serve_connection(socket: TcpStream, edge: Edge, stop: watch::Receiver<b
         .max_send_buf_size(SEND_BUFFER_BYTES)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PONG_PATIENCE);
-    let connection = builder.serve_connection(io, service_fn(move |request| edge.clone().answer(request)));
+    let answer = service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
+        if let Some(peer) = &peer {
+            request.extensions_mut().insert(peer.clone());
+        }
+        edge.clone().answer(request)
+    });
+    let connection = builder.serve_connection(io, answer);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => Some(ended),
         () = sleep(MAX_AGE) => None,
+        () = over => None,
         () = until_true(stop.clone()) => None,
     };
     let ended = match ended {
@@ -128,14 +169,14 @@ async fn serve_connection(socket: TcpStream, edge: Edge, stop: watch::Receiver<b
     }
 }
 
-/// Reads the HTTP/2 preface, within its patience, and hands the socket on as if nothing had been read. `None` where
+/// Reads the HTTP/2 preface, within its patience, and hands both halves on as if nothing had been read. `None` where
 /// the peer says nothing, something else, or the server stops first.
-async fn greet(
-    mut socket: TcpStream,
+async fn greet<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+    (mut read, write): (R, W),
     stop: watch::Receiver<bool>,
-) -> Option<TokioIo<impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>> {
+) -> Option<TokioIo<impl AsyncRead + AsyncWrite + Unpin>> {
     let mut preface = [0; PREFACE.len()];
-    let reading = timeout(PREFACE_PATIENCE, socket.read_exact(&mut preface));
+    let reading = timeout(PREFACE_PATIENCE, read.read_exact(&mut preface));
     tokio::select! {
         read = reading => read.ok()?.ok()?,
         () = until_true(stop) => return None,
@@ -143,7 +184,6 @@ async fn greet(
     if preface != *PREFACE {
         return None;
     }
-    let (read, write) = socket.into_split();
     Some(TokioIo::new(join(io::Cursor::new(preface).chain(read), write)))
 }
 
@@ -152,6 +192,17 @@ pub(crate) async fn until_true(mut flag: watch::Receiver<bool>) {
     if flag.wait_for(|set| *set).await.is_err() {
         std::future::pending::<()>().await;
     }
+}
+
+/// Runs `work` beside everything else, until it ends or `stop` turns true.
+pub(crate) fn spawn_until(stop: &watch::Receiver<bool>, work: impl Future<Output = ()> + Send + 'static) {
+    let stopped = until_true(stop.clone());
+    tokio::spawn(async move {
+        tokio::select! {
+            () = work => {}
+            () = stopped => {}
+        }
+    });
 }
 
 /// Serves the numbers over HTTP/1.1 at any path until `stopped` ends.

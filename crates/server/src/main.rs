@@ -1,7 +1,9 @@
 //! `headwater-server`: serve, import, import-head, synth, bench, accuracy, ood, and the registry's tools.
 
 mod config;
+mod layers;
 mod run;
+mod open_files;
 mod import;
 mod import_head;
 mod synth;
@@ -14,7 +16,10 @@ mod telemetry;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use layers::{LayerError, Layers};
+use run::Origin;
 
 /// Serves hundreds of text classifiers from one resident DeBERTa encoder.
 #[derive(Debug, Parser)]
@@ -42,15 +47,36 @@ fn main() -> ExitCode {
     if let Some(done) = import::read_pickle_if_asked() {
         return done;
     }
-    let arguments = Arguments::parse();
-    telemetry::start();
+    let words: Vec<_> = std::env::args_os().collect();
+    let command = Arguments::command();
+    let layers = match Layers::read(&command, &words) {
+        Ok(layers) => layers,
+        Err(LayerError::Usage(error)) => error.exit(),
+        Err(error) => {
+            telemetry::say_failure(&error);
+            return ExitCode::FAILURE;
+        }
+    };
+    let arguments = Arguments::from_arg_matches(&layers.matches).unwrap_or_else(|error| error.exit());
+    let filter = match &arguments.command {
+        Command::Serve(options) => telemetry::parse_filter(&options.log).unwrap_or_default(),
+        Command::Import(_)
+        | Command::ImportHead(_)
+        | Command::Synth(_)
+        | Command::Registry(_)
+        | Command::Bench(_)
+        | Command::Accuracy(_)
+        | Command::Ood(_)
+        | Command::EncoderDigest(_) => telemetry::filter_of_environment(),
+    };
+    let set_filter = telemetry::start(filter);
     if let Command::Serve(_) | Command::Bench(_) | Command::Accuracy(_) | Command::Ood(_) = arguments.command
         && let Some(error) = native_settings::settle()
     {
         tracing::warn!(%error, "libtorch runs with its own settings");
     }
     let done = match arguments.command {
-        Command::Serve(options) => run::run(*options),
+        Command::Serve(options) => run::run(*options, Origin { command, words, layers, set_filter }),
         Command::Import(options) => options.run(),
         Command::ImportHead(options) => options.run(),
         Command::Synth(options) => options.run(),

@@ -1,10 +1,12 @@
 //! Every number the server publishes, in one place, in the Prometheus text format.
 
 use std::fmt::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use engine::{Engine, TenantName, TrafficCounts};
 use tonic::Code;
+
+use crate::boot::LeftOut;
 
 /// Tasks whose names are labels of metrics.
 const MAX_DIVIDED_TASKS: usize = 100;
@@ -15,6 +17,13 @@ pub(crate) struct Metrics {
     calls: AtomicU64,
     calls_in_flight: AtomicU64,
     connections: AtomicU64,
+    handshakes_failed: AtomicU64,
+    certificate_changes: AtomicU64,
+    certificates_refused: AtomicU64,
+    certificate_ends_at: AtomicI64,
+    versions_damaged: AtomicU64,
+    versions_unfit: AtomicU64,
+    seeds_refused: AtomicU64,
     refusals: [AtomicU64; 17],
 }
 
@@ -42,6 +51,34 @@ impl Metrics {
         InFlight(&self.connections)
     }
 
+    /// A client's TLS handshake failed or took too long.
+    pub(crate) fn handshake_failed(&self) {
+        self.handshakes_failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Other certificates are in use; the server's own ends then, in seconds since 1970.
+    pub(crate) fn certificates_changed(&self, ends_at: i64) {
+        self.certificate_changes.fetch_add(1, Ordering::Relaxed);
+        self.certificate_ends_at(ends_at);
+    }
+
+    /// When the server's certificate ends, in seconds since 1970.
+    pub(crate) fn certificate_ends_at(&self, ends_at: i64) {
+        self.certificate_ends_at.store(ends_at, Ordering::Relaxed);
+    }
+
+    /// New certificates could not be used.
+    pub(crate) fn certificates_refused(&self) {
+        self.certificates_refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What could not be served at the start.
+    pub(crate) fn left_out(&self, left_out: LeftOut) {
+        self.versions_damaged.store(left_out.damaged as u64, Ordering::Relaxed);
+        self.versions_unfit.store(left_out.unfit as u64, Ordering::Relaxed);
+        self.seeds_refused.store(left_out.refused as u64, Ordering::Relaxed);
+    }
+
     /// A call ended with `code` and without a response.
     pub(crate) fn count_refusal(&self, code: Code) {
         if let Some(count) = self.refusals.get(code as usize) {
@@ -64,6 +101,12 @@ impl Metrics {
         family("calls_total", "counter", "Calls that arrived.", now(&self.calls));
         family("calls_in_flight", "gauge", "Calls whose response has not begun.", now(&self.calls_in_flight));
         family("connections", "gauge", "Open connections.", now(&self.connections));
+        family("tls_handshakes_failed_total", "counter", "TLS handshakes that failed.", now(&self.handshakes_failed));
+        family("tls_reloads_total", "counter", "Times that certificates changed.", now(&self.certificate_changes));
+        let refused = now(&self.certificates_refused);
+        family("tls_reload_failures_total", "counter", "New certificates that could not be used.", refused);
+        let ends_at = self.certificate_ends_at.load(Ordering::Relaxed);
+        family("tls_certificate_end_seconds", "gauge", "End of the certificate, since 1970.", ends_at.max(0) as u64);
         family("tasks", "gauge", "Tasks served.", engine.live().len() as u64);
         family("rows_in_flight", "gauge", "Rows admitted and not yet answered.", engine.in_flight_rows() as u64);
         family("rows_queued", "gauge", "Rows in line for a worker.", engine.queued_rows() as u64);
@@ -93,6 +136,16 @@ impl Metrics {
         for (code, count) in self.refusals.iter().enumerate().skip(1) {
             let code = Code::from_i32(code as i32);
             let _ = writeln!(text, "headwater_refusals_total{{code=\"{code:?}\"}} {}", now(count));
+        }
+        let _ = writeln!(
+            text,
+            "# HELP headwater_versions_left_out Versions that could not be served at the start.\n\
+             # TYPE headwater_versions_left_out gauge"
+        );
+        let left_out =
+            [("damaged", &self.versions_damaged), ("unfit", &self.versions_unfit), ("refused", &self.seeds_refused)];
+        for (reason, count) in left_out {
+            let _ = writeln!(text, "headwater_versions_left_out{{reason=\"{reason}\"}} {}", now(count));
         }
         divided_tasks(&mut text, engine);
         text

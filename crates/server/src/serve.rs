@@ -10,8 +10,9 @@ use api::v1::catalog_service_server::CatalogServiceServer;
 use api::v1::classifier_service_server::ClassifierServiceServer;
 use api::v1::head_service_server::HeadServiceServer;
 use api::v1::registry_service_server::RegistryServiceServer;
+use api::v1::server_service_server::ServerServiceServer;
 use api::v1::tenant_service_server::TenantServiceServer;
-use engine::{Engine, EngineParts, WorkerState};
+use engine::{Engine, EngineParts, Limits, WorkerState};
 use registry::{Bundle, Digest, EncoderWidths, OpenOptions, Registry, RegistryError};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -19,6 +20,7 @@ use tokio::time::{Instant, timeout};
 use tonic::service::Routes;
 use tracing::{error, info, warn};
 
+use crate::adjustable::Adjustable;
 use crate::boot::publish_all;
 use crate::catalog::Catalog;
 use crate::changes::{Changes, Writer};
@@ -27,14 +29,17 @@ use crate::edge::Edge;
 use crate::finding::Finder;
 use crate::heads::Heads;
 use crate::health::Health;
-use crate::listener;
+use crate::listener::{self, Door};
 use crate::measured;
 use crate::metrics::Metrics;
 use crate::registry_tools::RegistryTools;
+use crate::reloading::{Reloader, Reloading};
 use crate::retention;
 use crate::samples::keep_current;
+use crate::server_config::ServerConfig;
 use crate::serving::{Phase, Serving};
 use crate::tenants::Tenants;
+use crate::tls::{Tls, watch_files};
 
 /// What a server is made of.
 #[derive(Debug)]
@@ -68,6 +73,18 @@ pub struct Settings {
     pub fit_memory_bytes: usize,
     /// Where numbers are served over HTTP, if anywhere.
     pub metrics: Option<TcpListener>,
+    /// Certificates, where TLS is spoken.
+    pub tls: Option<Tls>,
+    /// Where all of this was read, if it can be read again.
+    pub configuration: Option<Reloading>,
+}
+
+impl Settings {
+    /// What of it may change, beside the engine's limits.
+    fn adjustable(&self, limits: Limits) -> Adjustable {
+        let Self { max_connections, drain, fit_memory_bytes, .. } = *self;
+        Adjustable { limits, max_connections, drain, fit_memory_bytes }
+    }
 }
 
 /// How a server ended.
@@ -123,8 +140,8 @@ pub async fn serve(
     let (changes, writer_thread) = Changes::start(writer).map_err(ServeError::Thread)?;
     let (phase, phases) = watch::channel(Phase::Starting);
     let encoder_dir = bundle.as_ref().map(Bundle::encoder_dir);
-    let fit_memory = settings.fit_memory_bytes;
-    let serving = Arc::new(Serving::new(Arc::clone(&engine), changes.clone(), phases, encoder_dir, fit_memory));
+    let (adjusting, adjustable) = watch::channel(settings.adjustable(engine.limits()));
+    let serving = Arc::new(Serving::new(Arc::clone(&engine), changes.clone(), phases, encoder_dir, adjustable.clone()));
     let (reporter, health_service) = tonic_health::server::health_reporter();
     let health = Health::new(reporter).await;
     let finder = Arc::new(Finder::new());
@@ -134,12 +151,25 @@ pub async fn serve(
     }
     let metrics = Arc::new(Metrics::default());
     let (stop, stopped) = watch::channel(false);
+    let tls = settings.tls.map(Arc::new);
+    if let Some(tls) = &tls {
+        metrics.certificate_ends_at(tls.ends_at());
+        listener::spawn_until(&stopped, watch_files(Arc::clone(tls), Arc::clone(&metrics)));
+    }
+    if let Some(Reloading { options, read, asked }) = settings.configuration {
+        let in_force = tokio::sync::Mutex::new(options);
+        let (engine, metrics, tls) = (Arc::clone(&engine), Arc::clone(&metrics), tls.clone());
+        let reloader = Arc::new(Reloader { read, in_force, engine, metrics, tls, adjusting });
+        listener::spawn_until(&stopped, Arc::clone(&reloader).follow(asked));
+        routes = routes.add_service(ServerServiceServer::new(ServerConfig { reloader }));
+    }
     if let Some(listener) = settings.metrics {
         let until_stop = listener::until_true(stopped.clone());
         tokio::spawn(listener::serve_metrics(listener, Arc::clone(&metrics), Arc::clone(&engine), until_stop));
     }
-    let edge = Edge::new(routes, metrics);
-    let accepting = tokio::spawn(listener::accept(listener, edge, settings.max_connections, settings.drain, stopped));
+    let edge = Edge::new(routes, Arc::clone(&metrics));
+    let door = Door { edge, tls, adjustable: adjustable.clone() };
+    let accepting = tokio::spawn(listener::accept(listener, door, stopped));
 
     let worker_state = engine.worker_state();
     let mut shutdown = pin!(shutdown);
@@ -152,7 +182,8 @@ pub async fn serve(
             let widths = EncoderWidths { hidden: info.hidden, embedding: info.embedding };
             publish_all(writer, bundle.as_ref(), widths)
         };
-        changes.run(publish).await.map_err(|_| ServeError::WriterLost)??;
+        let left_out = changes.run(publish).await.map_err(|_| ServeError::WriterLost)??;
+        metrics.left_out(left_out);
         phase.send_replace(Phase::Open);
         tokio::select! {
             end = follow(worker_state, &health) => end,
@@ -173,10 +204,11 @@ pub async fn serve(
     phase.send_replace(Phase::Draining);
     info!(rows = engine.in_flight_rows(), "draining");
     stop.send_replace(true);
-    let drain_end = Instant::now() + settings.drain;
+    let drain = adjustable.borrow().drain;
+    let drain_end = Instant::now() + drain;
     engine.begin_drain();
     // Watchers learn that the server goes, and only then their streams end.
-    let _ = timeout(settings.drain, engine.drained()).await;
+    let _ = timeout(drain, engine.drained()).await;
     health.end_watches().await;
     let cut = accepting.await.unwrap_or_default();
     if !engine.stop(drain_end.max(Instant::now() + Duration::from_millis(100))).await {

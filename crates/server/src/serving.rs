@@ -7,6 +7,7 @@ use engine::{Engine, EngineError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tonic::Status;
 
+use crate::adjustable::Adjustable;
 use crate::changes::Changes;
 use crate::status;
 
@@ -39,7 +40,7 @@ pub(crate) struct Serving {
     evaluations: Arc<Semaphore>,
     fits: Semaphore,
     bundles: Arc<Semaphore>,
-    fit_memory_bytes: usize,
+    adjustable: watch::Receiver<Adjustable>,
 }
 
 impl Serving {
@@ -48,22 +49,13 @@ impl Serving {
         changes: Changes,
         phase: watch::Receiver<Phase>,
         encoder_dir: Option<PathBuf>,
-        fit_memory_bytes: usize,
+        adjustable: watch::Receiver<Adjustable>,
     ) -> Self {
         let exports = Arc::new(Semaphore::new(MAX_MODEL_EXPORTS));
         let evaluations = Arc::new(Semaphore::new(MAX_EVALUATIONS));
         let fits = Semaphore::new(1);
-        Self {
-            engine,
-            changes,
-            phase,
-            encoder_dir,
-            exports,
-            evaluations,
-            fits,
-            bundles: Arc::new(Semaphore::new(1)),
-            fit_memory_bytes,
-        }
+        let bundles = Arc::new(Semaphore::new(1));
+        Self { engine, changes, phase, encoder_dir, exports, evaluations, fits, bundles, adjustable }
     }
 
     /// The files of the served encoder.
@@ -78,7 +70,7 @@ impl Serving {
 
     /// Bytes that a fit may hold in memory.
     pub(crate) fn fit_memory_bytes(&self) -> usize {
-        self.fit_memory_bytes
+        self.adjustable.borrow().fit_memory_bytes
     }
 
     pub(crate) fn engine(&self) -> &Engine {

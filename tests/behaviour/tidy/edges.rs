@@ -43,6 +43,7 @@ const WIRE: &[&str] = &[
     "tenants.rs",
     "registry_tools.rs",
     "backup.rs",
+    "server_config.rs",
     "health.rs",
     "serve.rs",
 ];

@@ -14,7 +14,7 @@ fn equal_lengths_lie_together_and_the_order_is_kept_among_them() {
         Group { first_row: 1, first_token: 1, rows: 2, length: 3, is_padded: false, adapter: None }
     );
     assert_eq!(packing.tokens_of(2, 3), 4..7);
-    assert_eq!((packing.longest(), packing.padded_tokens), (5, 12));
+    assert_eq!((packing.longest, packing.padded_tokens), (5, 12));
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn parts_are_joined_and_filled_up() {
 #[test]
 fn no_rows_are_no_groups() {
     let packing = Packing::new(&[], &[], 4, Granularity::Exact);
-    assert_eq!((packing.groups.len(), packing.longest()), (0, 0));
+    assert_eq!((packing.groups.len(), packing.longest), (0, 0));
 }
 
 #[test]
@@ -85,8 +85,8 @@ fn padding_is_what_no_row_has_a_token_for() {
 
 #[test]
 fn batches_in_one_bucket_have_one_shape() {
-    let bucket = Bucket { rows: 4, length: 32 };
-    let (one, other) = (Packing::in_bucket(&[30, 2, 9], bucket), Packing::in_bucket(&[5], bucket));
+    let (one, other) = (Packing::filled_up(&[30, 2, 9], (4, 32)), Packing::filled_up(&[5], (4, 32)));
+    assert_eq!(one.bucket, other.bucket);
     assert_eq!((&one.groups, &one.first_tokens), (&other.groups, &other.first_tokens));
     assert_eq!((one.order.len(), one.padded_tokens, other.padded_tokens), (3, 128, 128));
     let padding = one.padding().unwrap();

@@ -67,7 +67,7 @@ impl Engine {
         let served = task.select(&ask.selector).ok_or(EngineError::NotFound)?;
         let mode = rows::mode(ask.mode, &served.head);
         let judge = task.judge(&ask.selector, &served, mode);
-        let cost = rows::check(&ask, &served.head, &self.limits)?;
+        let cost = rows::check(&ask, &served.head, &self.limits())?;
         let question = Question {
             served: Arc::clone(&served),
             mode,

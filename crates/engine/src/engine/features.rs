@@ -29,7 +29,7 @@ impl Engine {
         if head.kind().reads_tokens() {
             return Err(EngineError::Misfit(format!("a {} head reads no pooled vector", head.kind())));
         }
-        let cost = rows::check_inputs(std::slice::from_ref(&input), head, &self.limits)?;
+        let cost = rows::check_inputs(std::slice::from_ref(&input), head, &self.limits())?;
         let _permit = self.admit(cost, reading.priority).await?;
         let reader = Arc::clone(head);
         let tokens = self

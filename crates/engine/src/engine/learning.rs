@@ -28,7 +28,7 @@ impl Engine {
         input: Input,
         reading: Reading,
     ) -> Result<Vec<Arc<Tokens>>, EngineError> {
-        rows::check_inputs(std::slice::from_ref(&input), head, &self.limits)?;
+        rows::check_inputs(std::slice::from_ref(&input), head, &self.limits())?;
         let reader = Arc::clone(head);
         self.tokenize_off_thread(reading, move |tokenizer, limit| {
             let sequences = rows::sequences(&input, &reader);

@@ -100,7 +100,7 @@ impl Engine {
     pub async fn classify_many(&self, ask: ManyAsk) -> Result<ManyAnswer, EngineError> {
         let n_tasks = ask.heads.len();
         // Room for every outcome, so that nothing waits for a reader.
-        let (outcomes, mut arrived) = mpsc::channel(n_tasks.clamp(1, self.limits.max_tasks.max(1)));
+        let (outcomes, mut arrived) = mpsc::channel(n_tasks.clamp(1, self.limits().max_tasks.max(1)));
         let spent = self.classify_each(ask, &outcomes).await?;
         drop(outcomes);
         let absent = || Err(EngineError::Internal("a task has no outcome".to_owned()));
@@ -129,14 +129,14 @@ impl Engine {
             let reason = "at least one task is needed".to_owned();
             return Err(EngineError::InvalidField { field: "tasks".to_owned(), reason });
         }
-        over_limit("tasks", heads.len(), self.limits.max_tasks)?;
+        over_limit("tasks", heads.len(), self.limits().max_tasks)?;
         if let Truncation::Windows(_) = reading.truncation {
             return self.classify_each_in_windows(ManyAsk { heads, input, mode, reading }, outcomes).await;
         }
-        let bytes = rows::check_sizes_of_one(&input, &self.limits)?;
+        let bytes = rows::check_sizes_of_one(&input, &self.limits())?;
         let served: Vec<_> = heads.iter().map(|(key, selector)| self.find(key, selector)).collect();
         let Plan { parts, rows, readers } = plan(&input, &served, mode);
-        over_limit("rows of all tasks together", rows.len(), self.limits.max_in_flight_rows)?;
+        over_limit("rows of all tasks together", rows.len(), self.limits().max_in_flight_rows)?;
         let permit = self.admit(Cost { rows: rows.len(), bytes }, reading.priority).await?;
         let mut spent = Spent { rows: rows.len(), timing: Timing::default(), _permit: permit };
         let started = Instant::now();

@@ -81,7 +81,7 @@ impl Engine {
     ) -> Result<(Vec<A>, Permit), EngineError> {
         let Question { served, mode, reading, strategy, cost, mut permit, judge } = question;
         let head = Arc::clone(&served.head);
-        let most_rows = self.limits.max_in_flight_rows;
+        let most_rows = self.limits().max_in_flight_rows;
         let started = Instant::now();
         let (inputs, windows) = self
             .with_tokenizer(cost.bytes, reading, move |tokenizer, limit| {

@@ -106,7 +106,7 @@ impl Engine {
         }
         let mode = rows::mode(ask.mode, &served.head);
         let template = ask.prompt_template.as_deref().or(served.head.parts().prompt.as_deref()).unwrap_or(PLACE);
-        let cost = check(&ask, template, &self.limits)?;
+        let cost = check(&ask, template, &self.limits())?;
         let permit = self.admit(cost, ask.reading.priority).await?;
         let prompted = |input: RewardInput| Prompted {
             text: template.replace(PLACE, &input.prompt),

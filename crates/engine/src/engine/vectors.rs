@@ -74,7 +74,7 @@ impl Engine {
             Some((key, selector)) => Some(self.find(key, selector)?),
             None => None,
         };
-        let cost = rows::check_any(&ask.inputs, &self.limits)?;
+        let cost = rows::check_any(&ask.inputs, &self.limits())?;
         if let Some(index) = ask.inputs.iter().position(|input| !input.choices.is_empty()) {
             let reason = "choices have no vector of their own: send one input for each".to_owned();
             return Err(EngineError::InvalidField { field: format!("inputs[{index}].choices"), reason });
@@ -121,7 +121,7 @@ impl Engine {
     /// # Errors
     /// [`EngineError`], for the first input that has no tokens.
     pub async fn tokenize(&self, inputs: Vec<Input>, reading: Reading) -> Result<Vec<Tokenized>, EngineError> {
-        let cost = rows::check_any(&inputs, &self.limits)?;
+        let cost = rows::check_any(&inputs, &self.limits())?;
         let _permit = self.admit(cost, reading.priority).await?;
         self.with_tokenizer(cost.bytes, reading, move |tokenizer, limit| {
             let tokenized = |(index, input): (usize, Input)| {

@@ -144,7 +144,7 @@ impl Engine {
             invalid("task".into(), "zero-shot needs a classification with entailment among its labels")
         })?;
         let mode = rows::mode(ask.mode, &served.head);
-        let cost = check(&ask, &self.limits)?;
+        let cost = check(&ask, &self.limits())?;
         let permit = self.admit(cost, ask.reading.priority).await?;
         let question = Question {
             served: Arc::clone(&served),

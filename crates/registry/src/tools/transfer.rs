@@ -67,10 +67,7 @@ pub fn import(from: &Path, dir: &Path, options: &OpenOptions) -> Result<BootRepo
 
 /// Puts snapshot and objects in their places below `dir`.
 fn fill(from: &Path, dir: &Path) -> Result<(), RegistryError> {
-    for folder in [OBJECTS, JOURNAL] {
-        let folder = dir.join(folder);
-        fs::create_dir_all(&folder).map_err(RegistryError::io("create", &folder))?;
-    }
+    [OBJECTS, JOURNAL].iter().try_for_each(|folder| files::create_directories(&dir.join(folder)))?;
     let mut intake = Intake::new(dir);
     if files::is_directory(from) {
         let path = from.join(SNAPSHOT_ENTRY);

@@ -5,16 +5,17 @@ use std::path::Path;
 
 use libtest_mimic::{Failed, Trial};
 
+use crate::effort::found;
 use crate::kill_points::was_killed;
-use crate::preload::CallCounter;
-use crate::victim::{copy_folder, scratch};
+use crate::preload::{FileCalls, by_preload};
+use crate::victim::{copy_folder, finish, scratch};
 
 const RECORDS: u64 = 20;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        Trial::test("without_belts_a_kill_during_creation_bricks_the_store", bricked_by_creation),
-        Trial::test("without_belts_a_kill_during_a_snapshot_bricks_the_store", bricked_by_a_snapshot),
+        by_preload("without_belts_a_kill_during_creation_bricks_the_store", bricked_by_creation),
+        by_preload("without_belts_a_kill_during_a_snapshot_bricks_the_store", bricked_by_a_snapshot),
     ]
 }
 
@@ -24,12 +25,13 @@ pub(crate) fn run(dir: &Path) {
     for number in 0..RECORDS {
         db.insert(number.to_be_bytes(), vec![7; 300]).unwrap();
         db.flush().unwrap();
+        println!("ACK {number}");
     }
 }
 
 fn bricked_by_creation() -> Result<(), Failed> {
     let failures = failures(None)?;
-    println!("sled alone, first start: {} of the kill points leave a store that does not open", failures.len());
+    found(&format!("the store alone, first start: after {} kills it does not open", failures.len()));
     if failures.iter().any(|unfinished| !unfinished) { Ok(()) } else { Err("no half-made store was found".into()) }
 }
 
@@ -37,20 +39,24 @@ fn bricked_by_a_snapshot() -> Result<(), Failed> {
     let used = scratch();
     run(&used.path().join("data"));
     let failures = failures(Some(&used.path().join("data")))?;
-    println!("sled alone, later start: {} of the kill points leave a store that does not open", failures.len());
+    found(&format!("the store alone, later start: after {} kills it does not open", failures.len()));
     if failures.iter().any(|unfinished| *unfinished) { Ok(()) } else { Err("no unfinished snapshot was found".into()) }
 }
 
 /// For each kill point after which the store does not open, whether an unfinished snapshot lies in it.
 fn failures(start: Option<&Path>) -> Result<Vec<bool>, Failed> {
-    let counter = CallCounter::build()?;
+    let counter = FileCalls::build()?;
     let run_at = |kill_at: Option<usize>| {
         let scratch = scratch();
         let dir = scratch.path().join("data");
         if let Some(start) = start {
             copy_folder(start, &dir);
         }
-        let output = counter.command("bare", &dir, kill_at).output().unwrap();
+        let mut command = counter.command("bare", &dir);
+        if let Some(number) = kill_at {
+            command.env("HEADWATER_KILL_AT", number.to_string());
+        }
+        let output = finish(command).unwrap();
         (scratch, was_killed(&output))
     };
     run_at(None);

@@ -7,9 +7,10 @@ use std::process::{Command, Output};
 
 use libtest_mimic::Failed;
 
+use crate::effort::found;
 use crate::model;
 use crate::script::{self, OPTIONS};
-use crate::victim::{copy_folder, open, scratch};
+use crate::victim::{copy_folder, finish, open, scratch};
 
 const SIGKILL: i32 = 9;
 /// The script's exit status when the registry refused.
@@ -71,13 +72,18 @@ impl Scenario {
         self.run(driver, true, tally)
     }
 
+    /// Makes `dir` what the script is to find.
+    pub(crate) fn place(&self, dir: &Path) {
+        if let Some(start) = &self.start {
+            copy_folder(start, dir);
+        }
+    }
+
     fn run(&self, driver: impl FnOnce(&Path) -> Command, may_refuse: bool, tally: &mut Tally) -> Result<(), String> {
         let scratch = scratch();
         let dir = scratch.path().join("data");
-        if let Some(start) = &self.start {
-            copy_folder(start, &dir);
-        }
-        let output = driver(&dir).output().map_err(|error| error.to_string())?;
+        self.place(&dir);
+        let output = finish(driver(&dir))?;
         if was_killed(&output) {
             tally.killed += 1;
         } else if output.status.success() {
@@ -87,11 +93,16 @@ impl Scenario {
         } else {
             return Err(format!("the script failed by itself: {}", text(&output)));
         }
+        // The store's own threads may panic over a failed sync, and are caught; ours may not.
+        if let Some(panic) = text(&output).lines().find(|line| line.contains("panicked at crates/")) {
+            return Err(panic.to_owned());
+        }
         self.judge(&dir, &text(&output), tally)
     }
 
-    /// Opens what is left twice, since some damage shows only at the second time.
-    fn judge(&self, dir: &Path, output: &str, tally: &mut Tally) -> Result<(), String> {
+    /// Opens what is left twice, since some damage shows only at the second time, and compares it with what `output`
+    /// says was acknowledged.
+    pub(crate) fn judge(&self, dir: &Path, output: &str, tally: &mut Tally) -> Result<(), String> {
         let changes = output.lines().filter(|line| line.starts_with("ACK ")).count();
         let first = open_and_look(dir, tally)?;
         let second = open_and_look(dir, tally)?;
@@ -111,7 +122,7 @@ impl Tally {
     /// Says what was counted. A death alone must never make a rebuild necessary: that is for damaged disks.
     pub(crate) fn conclude(&self, what: &str, least: usize) -> Result<(), Failed> {
         let Self { killed, not_killed, rebuilt, .. } = self;
-        println!("{what}: {killed} points killed, {not_killed} not reached, {rebuilt} rebuilt");
+        found(&format!("{what}: {killed} points killed, {not_killed} not reached, {rebuilt} rebuilt"));
         if *rebuilt > 0 {
             return Err(format!("{rebuilt} starts had to rebuild the record store").into());
         }

@@ -1,5 +1,6 @@
 //! What a registry must look like after each change, to compare with what a crash has left.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -24,6 +25,19 @@ pub(crate) fn fingerprint(registry: &Registry) -> String {
         }
     }
     Digest::of(seen.as_bytes()).hex()
+}
+
+/// The digest of every version that can be served, by task and number, once each has been held against what it exports.
+pub(crate) fn heads(registry: &Registry) -> BTreeMap<(String, u64), Digest> {
+    let mut heads = BTreeMap::new();
+    for (key, task) in registry.tasks() {
+        for (version, installed) in &task.versions {
+            let folder = registry.export_head(key, *version).unwrap();
+            assert_eq!(Digest::of(&folder.head_toml), installed.digest, "a head is not what its digest names");
+            heads.insert((format!("{}/{}", key.tenant, key.task), version.number()), installed.digest);
+        }
+    }
+    heads
 }
 
 /// The fingerprints after 0, 1, … changes of the fixed script, beginning with what is in `dir` (which is changed).

@@ -6,20 +6,17 @@ use std::time::Duration;
 
 use libtest_mimic::{Failed, Trial};
 
+use crate::effort::{effort, found};
 use crate::model;
 use crate::script::OPTIONS;
 use crate::victim::{self, scratch};
-
-/// More rounds, where there is time for them.
-const ROUNDS_VARIABLE: &str = "HEADWATER_KILL_ROUNDS";
-const ROUNDS: u64 = 30;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![Trial::test("killed_at_random_moments_it_keeps_what_it_acknowledged", keeps_what_it_acknowledged)]
 }
 
 fn keeps_what_it_acknowledged() -> Result<(), Failed> {
-    let rounds = std::env::var(ROUNDS_VARIABLE).ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(ROUNDS);
+    let rounds = effort(30, 200);
     let scratch = scratch();
     let dir = scratch.path().join("data");
     let mut acknowledged = 0;
@@ -27,6 +24,7 @@ fn keeps_what_it_acknowledged() -> Result<(), Failed> {
     for round in 0..rounds {
         let seed = round.to_string();
         let mut victim = victim::command(&["endless", dir.to_str().unwrap(), &seed]).stdout(Stdio::piped()).spawn()?;
+        let _doomed = victim::doom(&victim);
         let mut lines = BufReader::new(victim.stdout.take().unwrap());
         let mut output = String::new();
         if round % 3 > 0 {
@@ -52,6 +50,6 @@ fn keeps_what_it_acknowledged() -> Result<(), Failed> {
         reached = found;
         registry.close()?;
     }
-    println!("{rounds} kills, {acknowledged} acknowledgements, 0 lost, 0 torn, generation {reached}");
+    found(&format!("{rounds} kills, {acknowledged} acknowledgements, 0 lost, 0 torn"));
     if acknowledged == 0 { Err("no change was ever acknowledged".into()) } else { Ok(()) }
 }

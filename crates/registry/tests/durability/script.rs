@@ -29,6 +29,9 @@ pub(crate) fn run(words: &[&str]) {
         ["fixed", dir] => run_fixed(Path::new(dir)),
         ["endless", dir, seed] => run_endless(Path::new(dir), seed.parse().unwrap()),
         ["hold", dir] => hold(Path::new(dir)),
+        ["wear", dir, rounds, tasks] => {
+            crate::wear::run(Path::new(dir), rounds.parse().unwrap(), tasks.parse().unwrap())
+        }
         ["bare", dir] => {
             crate::bare_store::run(Path::new(dir));
             println!("CLOSED");
@@ -63,22 +66,23 @@ pub(crate) fn changes() -> Vec<Change> {
 
 /// As many heads at once as make the registry sync their objects together.
 fn bundle(heads: u64) -> Change {
-    let one = |number| match install(&format!("bundle/task{number}"), 100 + number) {
-        Change::Install(install) => install,
-        other => panic!("no install: {other:?}"),
+    let one = |number| {
+        let Change::Install(install) = install(&format!("bundle/task{number}"), 100 + number) else {
+            unreachable!("an install is one")
+        };
+        install
     };
     Change::InstallMany((0..heads).map(one).collect())
 }
 
 pub(crate) fn install(task: &str, seed: u64) -> Change {
-    Change::Install(Install {
-        key: key(task),
-        version: None,
-        head: Arc::new(head(seed)),
-        encoder: Digest::of(b"encoder"),
-        forced: false,
-        aliases: vec![Alias::live()],
-    })
+    Change::Install(one_head(key(task), seed))
+}
+
+/// The head of `seed` as the live version of a task.
+pub(crate) fn one_head(key: TaskKey, seed: u64) -> Install {
+    let (head, encoder) = (Arc::new(head(seed)), Digest::of(b"encoder"));
+    Install { key, version: None, head, encoder, forced: false, aliases: vec![Alias::live()] }
 }
 
 /// A small head whose numbers follow from `seed`; every other one has a task embedding, and all biases are equal.

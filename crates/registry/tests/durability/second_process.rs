@@ -3,10 +3,12 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Stdio};
+use std::time::Instant;
 
 use libtest_mimic::{Failed, Trial};
 use registry::{OpenOptions, Registry, RegistryError};
 
+use crate::effort::found;
 use crate::script::OPTIONS;
 use crate::victim::{self, NamedTest, open, scratch};
 
@@ -26,9 +28,11 @@ fn holder(dir: &Path) -> (Child, BufReader<ChildStdout>) {
     let mut child =
         victim::command(&["hold", dir.to_str().unwrap()]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap());
+    let doomed = victim::doom(&child);
     let mut line = String::new();
     lines.read_line(&mut line).unwrap();
     assert!(line.starts_with("ACK "), "{line}");
+    drop(doomed);
     (child, lines)
 }
 
@@ -49,7 +53,9 @@ fn second_process() -> Result<(), Failed> {
         }
     }
     // A whole second process, with its text and status.
-    let output = victim::command(&["fixed", scratch.path().to_str().unwrap()]).output()?;
+    let started = Instant::now();
+    let output = victim::finish(victim::command(&["fixed", scratch.path().to_str().unwrap()]))?;
+    found(&format!("{TRIES} times told who has it, a whole process in {:?}", started.elapsed()));
     assert_eq!(output.status.code(), Some(3));
     assert!(String::from_utf8_lossy(&output.stdout).contains(&format!("(pid {})", child.id())));
     drop(child.stdin.take());

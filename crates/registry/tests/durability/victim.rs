@@ -1,16 +1,23 @@
 //! Starting, killing and copying for victims.
 
 use std::fs;
+use std::io::{Read, Seek};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
 use registry::{OpenOptions, Registry, RegistryError};
+use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
 use crate::script::SCRIPT_FLAG;
+
+/// Longer than anything here takes, on a machine that does other work too.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A test under its name.
 pub(crate) type NamedTest = (&'static str, fn() -> Result<(), Failed>);
@@ -30,6 +37,60 @@ pub(crate) fn command(words: &[&str]) -> Command {
     let mut command = Command::new(program());
     command.arg(SCRIPT_FLAG).args(words);
     command
+}
+
+/// Runs `command` to its end. A victim that goes on for ever is a failure, not a test that stands still.
+pub(crate) fn finish(mut command: Command) -> Result<Output, String> {
+    let io = |error: std::io::Error| error.to_string();
+    let (mut said, mut complained) = (tempfile::tempfile().map_err(io)?, tempfile::tempfile().map_err(io)?);
+    command.stdin(Stdio::null()).stdout(said.try_clone().map_err(io)?).stderr(complained.try_clone().map_err(io)?);
+    // A group of its own, so that a tracer's victim goes with the tracer.
+    let mut child = command.process_group(0).spawn().map_err(io)?;
+    let deadline = Instant::now() + PATIENCE;
+    let status = loop {
+        match child.try_wait().map_err(io)? {
+            Some(status) => break Some(status),
+            None if Instant::now() > deadline => break None,
+            None => thread::sleep(Duration::from_millis(1)),
+        }
+    };
+    if status.is_none() {
+        let _ = rustix::process::kill_process_group(Pid::from_child(&child), Signal::KILL);
+        child.wait().map_err(io)?;
+    }
+    let read = |file: &mut fs::File| {
+        let mut bytes = Vec::new();
+        file.rewind().and_then(|()| file.read_to_end(&mut bytes)).map_err(io)?;
+        Ok::<_, String>(bytes)
+    };
+    let (stdout, stderr) = (read(&mut said)?, read(&mut complained)?);
+    match status {
+        Some(status) => Ok(Output { status, stdout, stderr }),
+        None => Err(format!("still running after {PATIENCE:?}, having said {}", String::from_utf8_lossy(&stdout))),
+    }
+}
+
+/// Kills `child` should it be there after the longest time that anything takes, so that nobody waits for it for ever.
+/// Dropping what is returned calls it off.
+pub(crate) fn doom(child: &Child) -> mpsc::Sender<()> {
+    let (call_off, called_off) = mpsc::channel();
+    let pid = Pid::from_child(child);
+    thread::spawn(move || {
+        if called_off.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+        }
+    });
+    call_off
+}
+
+/// What `work` gives, unless it panics or goes on for ever.
+pub(crate) fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+    let (done, result) = mpsc::channel();
+    thread::spawn(move || done.send(work()));
+    result.recv_timeout(PATIENCE).map_err(|error| match error {
+        mpsc::RecvTimeoutError::Timeout => format!("still running after {PATIENCE:?}"),
+        mpsc::RecvTimeoutError::Disconnected => "it panicked".to_owned(),
+    })
 }
 
 /// Opens a registry that this process has just closed. Another test may be starting a victim at that moment, which has

@@ -3,6 +3,7 @@
 use engine::RowOutput;
 
 use super::*;
+use crate::batch::{Batch, HostBatch, Surroundings};
 use crate::graphs::Bucket;
 use crate::packing::{Granularity, Packing};
 use crate::tensors::on_host;
@@ -50,17 +51,47 @@ fn every_token_of_a_padded_row_is_its_own() {
 }
 
 #[test]
+fn a_batch_that_became_another_answers_as_the_other() {
+    let mut model = load_tensors(Device::Cpu, Precision::Fp32);
+    let tensors = plain(&mut model);
+    let (placement, reach) = (tensors.embeddings.placement(), tensors.encoder.reach(32).unwrap());
+    let mut embedded = rows(&[5, 28]);
+    embedded[1].task_embedding = Some(noise(HIDDEN, 99).into());
+    let host = |rows: &[Row]| {
+        let lengths: Vec<usize> = rows.iter().map(|row| row.tokens.len()).collect();
+        let packing = Packing::filled_up(&lengths, (4, 32));
+        (HostBatch::new(rows, &packing, tensors.embeddings.inputs()), packing)
+    };
+    let surroundings = || Surroundings { placement, reach, adapters: Vec::new(), fused: None };
+    let first = |batch: &Batch| {
+        let input = tensors.embeddings.forward(batch).unwrap();
+        on_host(&tensors.encoder.forward(&input, &batch.layout, false).unwrap().first).unwrap()
+    };
+    let ((one, packing), (other, _)) = (host(&rows(&[9, 3, 28])), host(&embedded));
+    let mut batch = one.place(&packing, surroundings()).unwrap();
+    let (before, expected) = (first(&batch), first(&other.place(&packing, surroundings()).unwrap()));
+    batch.become_like(&other).unwrap();
+    assert_eq!(first(&batch), expected);
+    batch.become_like(&one).unwrap();
+    assert_eq!(first(&batch), before, "and it can become what it was");
+    assert_ne!(before, expected);
+}
+
+#[test]
 fn a_batch_filled_up_to_a_bucket_answers_as_its_rows_alone() {
     let mut model = load_tensors(Device::Cpu, Precision::Fp32);
     let rows = rows(&[9, 3, 28]);
     let expected = model.forward(&rows).unwrap();
     let lengths: Vec<usize> = rows.iter().map(|row| row.tokens.len()).collect();
-    let bucket = Bucket::holding(&lengths).unwrap();
-    assert_eq!(bucket, Bucket { rows: 4, length: 32 });
-    let packing = Packing::in_bucket(&lengths, bucket);
+    let shape = Bucket::padded(&lengths).unwrap();
+    assert_eq!(shape, (4, 32));
+    let packing = Packing::filled_up(&lengths, shape);
     let tensors = plain(&mut model);
-    let input = tensors.embeddings.forward(&rows, &packing).unwrap();
-    let first = on_host(&tensors.encoder.forward(&input, &packing, false, &[]).unwrap().first).unwrap();
+    let (placement, reach) = (tensors.embeddings.placement(), tensors.encoder.reach(packing.longest).unwrap());
+    let surroundings = Surroundings { placement, reach, adapters: Vec::new(), fused: None };
+    let batch = HostBatch::new(&rows, &packing, tensors.embeddings.inputs()).place(&packing, surroundings).unwrap();
+    let input = tensors.embeddings.forward(&batch).unwrap();
+    let first = on_host(&tensors.encoder.forward(&input, &batch.layout, false).unwrap().first).unwrap();
     for (place, index) in packing.order.iter().enumerate() {
         let found = &first[place * HIDDEN..(place + 1) * HIDDEN];
         let expected = expected[*index].cls.as_ref().unwrap();

@@ -26,7 +26,7 @@ impl Engine {
         ask: ManyAsk,
         outcomes: &mpsc::Sender<TaskOutcome>,
     ) -> Result<Spent, EngineError> {
-        rows::check_sizes_of_one(&ask.input, &self.limits)?;
+        rows::check_sizes_of_one(&ask.input, &self.limits())?;
         let permit = self.admit(Cost { rows: 0, bytes: 0 }, ask.reading.priority).await?;
         let mut spent = Spent { rows: 0, timing: Timing::default(), _permit: permit };
         let ask_one = |(index, (key, selector)): (usize, &(TaskKey, Selector))| {

@@ -1,0 +1,43 @@
+//! The wall clock jumps, or stands: changes are ordered by their generation, and nothing fails.
+
+use libtest_mimic::{Failed, Trial};
+
+use crate::effort::found;
+use crate::model;
+use crate::preload::{FileCalls, by_preload};
+use crate::script::{self, OPTIONS};
+use crate::victim::{finish, open, scratch};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![by_preload("a_clock_that_jumps_or_stands_changes_nothing_but_times", jumping_clock)]
+}
+
+fn jumping_clock() -> Result<(), Failed> {
+    let reference = scratch();
+    let expected = model::fixed_script(&reference.path().join("data"));
+    let file_calls = FileCalls::build()?;
+    for clock in ["back", "forward", "stopped"] {
+        let scratch = scratch();
+        let mut command = file_calls.command("fixed", scratch.path());
+        let output = finish({
+            command.env("HEADWATER_CLOCK", clock);
+            command
+        })?;
+        assert!(output.status.success(), "{clock}: {}", String::from_utf8_lossy(&output.stderr));
+        let registry = open(scratch.path(), &OPTIONS)?;
+        assert_eq!(registry.boot_report().rebuilt, None);
+        assert_eq!(Some(&model::fingerprint(&registry)), expected.last(), "{clock}");
+        let history: Vec<_> = registry.history().collect();
+        let generations: Vec<u64> = history.iter().map(|entry| entry.generation).collect();
+        assert_eq!(generations, (1..=script::changes().len() as u64).collect::<Vec<_>>(), "{clock}");
+        let times: Vec<u64> = history.iter().map(|entry| entry.unix_seconds).collect();
+        let as_told = match clock {
+            "back" => times.windows(2).any(|pair| pair[1] < pair[0]),
+            "forward" => times.windows(2).any(|pair| pair[1] > pair[0] + 1_000_000),
+            _ => times.windows(2).all(|pair| pair[1] == pair[0]),
+        };
+        assert!(as_told, "the clock did not do what it was told to: {times:?}");
+    }
+    found("back a year at each look, forward a year at each look, stopped: 0 failures");
+    Ok(())
+}

@@ -1,0 +1,195 @@
+//! The configuration read again while the server runs: checked as a whole first, then in force as a whole.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use engine::Engine;
+use tokio::sync::{Mutex, mpsc, watch};
+use tracing::{error, info, warn};
+
+use crate::adjustable::Adjustable;
+use crate::metrics::Metrics;
+use crate::tls::{Tls, TlsError, tell_of_bad_certificates};
+
+/// Where the value of an option comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// Nobody has said anything.
+    Default,
+    /// The configuration file.
+    File,
+    /// An environment variable.
+    Environment,
+    /// The command line.
+    Flag,
+}
+
+/// One option of the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigOption {
+    /// Its name, as the configuration file spells it.
+    pub name: String,
+    /// Its value as text; `None` where it has none.
+    pub value: Option<String>,
+    /// Where that comes from.
+    pub source: Source,
+    /// Whether it changes without a restart.
+    pub live: bool,
+}
+
+/// A whole configuration that was read and found good.
+pub struct Configured {
+    /// Every option.
+    pub options: Vec<ConfigOption>,
+    /// What the server itself takes over.
+    pub adjustable: Adjustable,
+    /// What else is to be done when it comes into force, such as setting the level of the log.
+    pub effect: Box<dyn FnOnce() + Send>,
+}
+
+impl std::fmt::Debug for Configured {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Configured").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// The configuration cannot be used; nothing of it is in force.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigurationError(pub String);
+
+/// Reads the configuration from wherever it lies.
+pub type ReadConfiguration = Arc<dyn Fn() -> Result<Configured, ConfigurationError> + Send + Sync>;
+
+/// How a server's configuration is read again.
+pub struct Reloading {
+    /// What the server was started with.
+    pub options: Vec<ConfigOption>,
+    /// Reads it anew.
+    pub read: ReadConfiguration,
+    /// Says when to, beside the calls that ask for it; whoever hears signals holds the other end.
+    pub asked: mpsc::Receiver<()>,
+}
+
+impl std::fmt::Debug for Reloading {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reloading").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// Why nothing has changed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReloadError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Configuration(#[from] ConfigurationError),
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Certificates(#[from] TlsError),
+    /// The thread that read them has panicked.
+    #[error("the configuration was not read")]
+    Lost,
+}
+
+/// An option with another value than before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OptionChange {
+    pub(crate) before: Option<String>,
+    pub(crate) after: ConfigOption,
+}
+
+/// What a reload has done, or would do.
+#[derive(Debug)]
+pub(crate) struct Reloaded {
+    /// In force from now on.
+    pub(crate) changed: Vec<OptionChange>,
+    /// In force after the next start.
+    pub(crate) restart: Vec<OptionChange>,
+    /// Whether new certificates are in use.
+    pub(crate) certificates: bool,
+}
+
+/// What a reload changes.
+pub(crate) struct Reloader {
+    pub(crate) read: ReadConfiguration,
+    /// The options in force; held while they change, so that there is one reload at a time.
+    pub(crate) in_force: Mutex<Vec<ConfigOption>>,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) tls: Option<Arc<Tls>>,
+    /// The accept loop, the drain and the fits hold the other end.
+    pub(crate) adjusting: watch::Sender<Adjustable>,
+}
+
+impl Reloader {
+    /// Every option with the value in force.
+    pub(crate) async fn options(&self) -> Vec<ConfigOption> {
+        self.in_force.lock().await.clone()
+    }
+
+    /// Reads everything, and with `apply` puts it in force. Whatever is wrong, nothing changes.
+    pub(crate) async fn reload(&self, apply: bool) -> Result<Reloaded, ReloadError> {
+        let mut in_force = self.in_force.lock().await;
+        let (read, tls) = (Arc::clone(&self.read), self.tls.clone());
+        let reading = tokio::task::spawn_blocking(move || {
+            let configured = read()?;
+            let prepared = tls.as_deref().map(Tls::prepare).transpose()?;
+            Ok::<_, ReloadError>((configured, prepared))
+        });
+        let outcome = reading.await.map_err(|_| ReloadError::Lost).flatten();
+        let (configured, prepared) = outcome.inspect_err(|error| {
+            if let (ReloadError::Certificates(error), true) = (error, apply) {
+                tell_of_bad_certificates(error, &self.metrics);
+            }
+        })?;
+        let Configured { options, adjustable, effect } = configured;
+        let (changed, restart) = differences(&in_force, options);
+        if !apply {
+            return Ok(Reloaded { changed, restart, certificates: false });
+        }
+        let certificates = match (&self.tls, prepared) {
+            (Some(tls), Some(prepared)) => tls.publish(prepared, &self.metrics),
+            (None | Some(_), _) => false,
+        };
+        self.engine.set_limits(adjustable.limits);
+        self.adjusting.send_replace(adjustable);
+        effect();
+        for change in &changed {
+            if let Some(option) = in_force.iter_mut().find(|option| option.name == change.after.name) {
+                *option = change.after.clone();
+            }
+        }
+        Ok(Reloaded { changed, restart, certificates })
+    }
+
+    /// Reloads as often as it is asked to.
+    pub(crate) async fn follow(self: Arc<Self>, mut asked: mpsc::Receiver<()>) {
+        while let Some(()) = asked.recv().await {
+            match self.reload(true).await {
+                Ok(reloaded) => tell(&reloaded),
+                Err(failure) => error!(%failure, "the configuration was not reloaded; the old one stays in force"),
+            }
+        }
+    }
+}
+
+/// Says what a reload has done.
+pub(crate) fn tell(reloaded: &Reloaded) {
+    for OptionChange { before, after } in &reloaded.changed {
+        info!(option = %after.name, before = before.as_deref(), after = after.value.as_deref(), "option changed");
+    }
+    for OptionChange { after, .. } in &reloaded.restart {
+        warn!(option = %after.name, "the option has another value now, which needs a restart");
+    }
+    info!(changed = reloaded.changed.len(), certificates = reloaded.certificates, "configuration reloaded");
+}
+
+/// The options that differ: those that change now, and those that wait for a restart.
+fn differences(in_force: &[ConfigOption], options: Vec<ConfigOption>) -> (Vec<OptionChange>, Vec<OptionChange>) {
+    let before: BTreeMap<_, _> = in_force.iter().map(|option| (option.name.as_str(), &option.value)).collect();
+    let differ = options.into_iter().filter_map(|after| {
+        let before = (*before.get(after.name.as_str())?).clone();
+        (before != after.value).then_some(OptionChange { before, after })
+    });
+    differ.partition(|change| change.after.live)
+}

@@ -1,0 +1,63 @@
+//! ServerService: the configuration in force, and the command to read it again.
+
+use std::sync::Arc;
+
+use api::v1;
+use api::v1::server_service_server::ServerService;
+use tonic::{Request, Response, Status};
+
+use crate::reloading::{ConfigOption, OptionChange, Reloader, Source, tell};
+use crate::status;
+
+/// The service.
+#[derive(Clone)]
+pub(crate) struct ServerConfig {
+    pub(crate) reloader: Arc<Reloader>,
+}
+
+#[tonic::async_trait]
+impl ServerService for ServerConfig {
+    async fn get_config(&self, _: Request<v1::GetConfigRequest>) -> Result<Response<v1::GetConfigResponse>, Status> {
+        let options = self.reloader.options().await.into_iter().map(option).collect();
+        Ok(Response::new(v1::GetConfigResponse { options }))
+    }
+
+    async fn reload_config(
+        &self,
+        request: Request<v1::ReloadConfigRequest>,
+    ) -> Result<Response<v1::ReloadConfigResponse>, Status> {
+        let apply = !request.into_inner().check_only;
+        let reloaded = self
+            .reloader
+            .reload(apply)
+            .await
+            .map_err(|error| status::failed_precondition("CONFIGURATION", "configuration", &error.to_string()))?;
+        if apply {
+            tell(&reloaded);
+        }
+        Ok(Response::new(v1::ReloadConfigResponse {
+            changed: reloaded.changed.into_iter().map(change).collect(),
+            needs_restart: reloaded.restart.into_iter().map(change).collect(),
+            certificates_changed: reloaded.certificates,
+        }))
+    }
+}
+
+fn option(option: ConfigOption) -> v1::ConfigOption {
+    let ConfigOption { name, value, source: from, live } = option;
+    v1::ConfigOption { name, value, source: source(from).into(), live }
+}
+
+fn change(change: OptionChange) -> v1::ConfigChange {
+    let OptionChange { before, after } = change;
+    v1::ConfigChange { name: after.name, before, after: after.value, source: source(after.source).into() }
+}
+
+fn source(source: Source) -> v1::OptionSource {
+    match source {
+        Source::Default => v1::OptionSource::Default,
+        Source::File => v1::OptionSource::File,
+        Source::Environment => v1::OptionSource::Environment,
+        Source::Flag => v1::OptionSource::Flag,
+    }
+}

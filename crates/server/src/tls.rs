@@ -1,0 +1,129 @@
+//! TLS at the door: what the server shows, whom it lets in, and how both change while it serves.
+
+mod material;
+mod watching;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tracing::{debug, error, info};
+
+use crate::metrics::Metrics;
+use crate::peer::PeerIdentity;
+use material::{Material, Served};
+pub use material::{TlsError, TlsFiles};
+pub(crate) use watching::watch_files;
+
+const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(5);
+/// Handshakes at the same time; further ones wait, within the same patience.
+const MAX_HANDSHAKES: usize = 128;
+
+/// Certificates in use, and the files they came from. What is in use changes as a whole, for connections that come
+/// later. Those that stand keep what they began with, but where other clients are let in they are asked to come anew.
+pub struct Tls {
+    files: TlsFiles,
+    served: ArcSwap<Served>,
+    /// What the files held when they were last judged; `None` where one of them could not be read.
+    judged: Mutex<Option<Material>>,
+    handshakes: Semaphore,
+    /// Changes when other clients are let in; connections hold the other ends.
+    let_in: watch::Sender<()>,
+}
+
+/// A client that was let in.
+pub(crate) struct Guest {
+    pub(crate) stream: TlsStream<TcpStream>,
+    /// Who it is, where its certificate was asked for.
+    pub(crate) peer: Option<PeerIdentity>,
+    /// Changes when it has to show its certificate anew.
+    pub(crate) let_in: watch::Receiver<()>,
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tls").field("files", &self.files).finish_non_exhaustive()
+    }
+}
+
+/// Certificates that were read and can be served with, and are not yet.
+pub(crate) struct Prepared {
+    material: Material,
+    served: Served,
+}
+
+impl Tls {
+    /// Reads the files for the first time.
+    ///
+    /// # Errors
+    /// [`TlsError`] where a server cannot start with them.
+    pub fn open(files: TlsFiles) -> Result<Self, TlsError> {
+        let material = Material::read(&files)?;
+        let served = ArcSwap::from_pointee(material.to_served()?);
+        let (judged, handshakes) = (Mutex::new(Some(material)), Semaphore::new(MAX_HANDSHAKES));
+        Ok(Self { files, served, judged, handshakes, let_in: watch::Sender::new(()) })
+    }
+
+    /// Reads the files anew and changes nothing.
+    pub(crate) fn prepare(&self) -> Result<Prepared, TlsError> {
+        let material = Material::read(&self.files)?;
+        let served = material.to_served()?;
+        Ok(Prepared { material, served })
+    }
+
+    /// Serves with what was prepared from the next connection on. Returns whether that is something new.
+    pub(crate) fn publish(&self, prepared: Prepared, metrics: &Metrics) -> bool {
+        let Prepared { material, served } = prepared;
+        let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
+        if judged.as_ref() == Some(&material) {
+            return false;
+        }
+        metrics.certificates_changed(served.ends_at);
+        info!(ends_at_unix_seconds = served.ends_at, "certificates changed");
+        let before = self.served.swap(Arc::new(served));
+        if before.clients != material.clients {
+            self.let_in.send_replace(());
+        }
+        *judged = Some(material);
+        true
+    }
+
+    /// When the server's certificate ends, in seconds since 1970.
+    pub(crate) fn ends_at(&self) -> i64 {
+        self.served.load().ends_at
+    }
+
+    /// The handshake of one connection. `None` where it fails or takes too long.
+    pub(crate) async fn greet(&self, socket: TcpStream, metrics: &Metrics) -> Option<Guest> {
+        // Before the handshake, so that no change passes between the two unnoticed.
+        let let_in = self.let_in.subscribe();
+        let greeting = async {
+            // The semaphore is never closed.
+            let _permit = self.handshakes.acquire().await.ok();
+            let acceptor = TlsAcceptor::from(Arc::clone(&self.served.load().config));
+            acceptor.accept(socket).await
+        };
+        match timeout_at(Instant::now() + HANDSHAKE_PATIENCE, greeting).await {
+            Ok(Ok(stream)) => {
+                let peer = stream.get_ref().1.peer_certificates().and_then(PeerIdentity::of);
+                return Some(Guest { stream, peer, let_in });
+            }
+            Ok(Err(error)) => debug!(%error, "a TLS handshake failed"),
+            Err(_) => debug!("a TLS handshake took too long"),
+        }
+        metrics.handshake_failed();
+        None
+    }
+}
+
+/// Tells that new certificates are bad, once for each time that they were judged.
+pub(crate) fn tell_of_bad_certificates(error: &TlsError, metrics: &Metrics) {
+    metrics.certificates_refused();
+    let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    error!(%error, cause, "new certificates are bad; the old ones stay in use");
+}
