@@ -7,7 +7,7 @@ use std::time::Duration;
 use engine::testing::{CountingModel, WordTokenizer, small_limits};
 use engine::{EngineParts, Model};
 use registry::{Bundle, OpenOptions};
-use server::{Parts, Settings};
+use server::{Parts, Settings, WatchedFolder};
 use tokio::net::TcpListener;
 
 use crate::heads::{HIDDEN, write_bundle};
@@ -27,6 +27,9 @@ pub(crate) fn parts(folder: &Path, bundle: &Path, engine: EngineParts, metrics: 
             drain: Duration::from_secs(10),
             reflection: true,
             fit_memory_bytes: 1 << 20,
+            watch: Some(folder.join("watched"))
+                .filter(|dir| dir.is_dir())
+                .map(|dir| WatchedFolder { dir, every: Duration::from_millis(5) }),
             metrics,
             tls: None,
             configuration: None,

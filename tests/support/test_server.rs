@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use api::v1;
 use api::v1::catalog_service_client::CatalogServiceClient;
 use api::v1::classifier_service_client::ClassifierServiceClient;
 use api::v1::head_service_client::HeadServiceClient;
@@ -105,6 +106,19 @@ impl TestServer {
         let server = Self::serve(folder, bundle, engine, watch, Surroundings::default()).await;
         server.until(ServingStatus::Serving).await;
         server
+    }
+
+    /// The same where the data directory may hold a folder `watched`, whose heads are then kept served.
+    pub async fn start_in_folder(folder: TempDir) -> Self {
+        let server = Self::start_in(folder, (small_limits(), 1), Gate::default(), Surroundings::default()).await;
+        server.until(ServingStatus::Serving).await;
+        server
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.as_ref().expect("a running server has its folder").path()
     }
 
     async fn start_in(folder: TempDir, sizes: (Limits, usize), gate: Gate, surroundings: Surroundings) -> Self {
@@ -233,6 +247,18 @@ impl TestServer {
             }
         };
         tokio::time::timeout(PATIENCE, reaching).await.expect("the number is reached in time");
+    }
+
+    /// Returns once no such task is served.
+    pub async fn until_gone(&self, task: &str) {
+        let mut catalog = self.catalog();
+        let going = async {
+            let request = || v1::GetTaskRequest { task: task.to_owned(), ..v1::GetTaskRequest::default() };
+            while catalog.get_task(request()).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, going).await.expect("the task goes in time");
     }
 
     /// A connection that all clients share.

@@ -3,6 +3,7 @@
 mod install;
 mod install_bundle;
 mod versions;
+mod watched;
 mod alias;
 mod traffic;
 mod retention;
@@ -25,6 +26,8 @@ pub(crate) enum Verb {
     Update(Box<update::Arguments>),
     /// List a task's versions.
     Versions(versions::Arguments),
+    /// List the head folders that the server keeps served, and what became of each.
+    Watched,
     /// Move, make or remove an alias.
     Alias(alias::Arguments),
     /// Move an alias back to the version before.
@@ -45,6 +48,7 @@ pub(crate) async fn run(verb: Verb, session: &mut Session) -> Result<Outcome, Cl
         Verb::InstallBundle(arguments) => install_bundle::run(arguments, session).await,
         Verb::Update(arguments) => update::run(*arguments, session).await,
         Verb::Versions(arguments) => versions::run(arguments, session).await,
+        Verb::Watched => watched::run(session).await,
         Verb::Alias(arguments) => alias::run(arguments, session).await,
         Verb::Rollback(arguments) => alias::roll_back(arguments, session).await,
         Verb::Traffic(arguments) => traffic::run(arguments, session).await,

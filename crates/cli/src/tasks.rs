@@ -5,6 +5,7 @@ mod page;
 mod search;
 mod similar;
 mod suggest;
+mod watch;
 
 use api::v1::{GetTaskRequest, Input, ListTasksRequest, Task, TaskKind, TaskSelector};
 use clap::{Args, Subcommand, ValueEnum};
@@ -42,6 +43,12 @@ pub(crate) struct ListArguments {
     /// List the published tasks whose kind is known, served or not.
     #[arg(long, conflicts_with_all = ["tags", "labels", "search", "dataset"])]
     known: bool,
+    /// Show the tasks, and then every change of them as it comes, until the server stops.
+    #[arg(long, conflicts_with = "known")]
+    watch: bool,
+    /// With --watch: only what changed after this generation, which an earlier watch has shown.
+    #[arg(long, requires = "watch", value_name = "GENERATION")]
+    from: Option<u64>,
     #[command(flatten)]
     filter: FilterArguments,
     /// Only tasks with this text in name, description, tags or labels.
@@ -110,13 +117,19 @@ pub(crate) async fn run(arguments: ListArguments, session: &mut Session) -> Resu
             let kinds = arguments.filter.selector().kinds;
             known::run(arguments.glob.unwrap_or_default(), kinds, session).await
         }
-        None => list(arguments, session).await,
+        None => {
+            let glob = arguments.glob.unwrap_or_default();
+            let selector = TaskSelector { glob, text: arguments.search, ..arguments.filter.selector() };
+            if arguments.watch {
+                watch::run(selector, arguments.from, session).await
+            } else {
+                list(selector, session).await
+            }
+        }
     }
 }
 
-async fn list(arguments: ListArguments, session: &mut Session) -> Result<Outcome, CliError> {
-    let glob = arguments.glob.unwrap_or_default();
-    let selector = TaskSelector { glob, text: arguments.search, ..arguments.filter.selector() };
+async fn list(selector: TaskSelector, session: &mut Session) -> Result<Outcome, CliError> {
     let mut client = session.catalog().await?;
     let mut shown = table_of_lines(["TASK", "KIND", "LABELS", "VERSION", "DESCRIPTION"]);
     let mut page_token = String::new();

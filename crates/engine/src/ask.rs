@@ -2,6 +2,7 @@
 
 use tokio::time::Instant;
 
+use crate::shares::Lane;
 use crate::task::{Selector, TaskKey};
 
 /// One input. Which fields may be set depends on the head's kind.
@@ -69,6 +70,9 @@ pub struct Reading {
     pub deadline: Option<Instant>,
     /// Who waits.
     pub priority: Priority,
+    /// The tenant whose share of a busy encoder the rows take; see [`crate::Shares::lane`]. `None`: the one whose task is
+    /// asked.
+    pub lane: Option<Lane>,
 }
 
 /// A question: one task, one or more inputs.

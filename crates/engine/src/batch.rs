@@ -33,9 +33,9 @@ pub(crate) struct Plan {
     pub(crate) overtaken: Vec<usize>,
 }
 
-/// Which rows of a queue, oldest first, make the next batch.
+/// Which rows of a queue, in the order of their turns, make the next batch.
 ///
-/// The oldest row always goes, alone if it is longer than the budget. Rows follow in order while they fit. One that does
+/// The first row always goes, alone if it is longer than the budget. Rows follow in order while they fit. One that does
 /// not fit stays, and later ones that fit may go before it: in [`MOST_OVERTAKEN`] batches at most, then the batch ends
 /// at it. So short rows fill the room that a long one leaves, and the long one still waits for a number of batches
 /// that depends on the rows before it alone.

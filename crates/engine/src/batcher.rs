@@ -16,6 +16,7 @@ use crate::line::Line;
 use crate::model::{Model, Reads, Row, RowOutput};
 use crate::pace::{Leave, Pace};
 use crate::row_key::RowKey;
+use crate::shares::Shares;
 
 pub(crate) use crate::line::{Entry, Subscriber};
 
@@ -63,6 +64,7 @@ pub(crate) struct Queue {
     state: Mutex<State>,
     changed: Condvar,
     budget: Budget,
+    shares: Arc<Shares>,
     counters: Arc<Counters>,
 }
 
@@ -96,9 +98,9 @@ pub(crate) struct Underway<'a> {
 }
 
 impl Queue {
-    /// A queue whose batches keep to `budget`, and whose background rows take at most so many thousandths of the time
-    /// while callers would notice them.
-    pub(crate) fn new(budget: Budget, background_permille: u32, counters: Arc<Counters>) -> Self {
+    /// A queue whose batches keep to `budget`, whose background rows take at most so many thousandths of the time while
+    /// callers would notice them, and whose lanes have these shares.
+    pub(crate) fn new(budget: Budget, background_permille: u32, shares: Arc<Shares>, counters: Arc<Counters>) -> Self {
         let state = State {
             callers: Line::default(),
             background: Line::default(),
@@ -107,7 +109,7 @@ impl Queue {
             running: HashMap::new(),
             closed: None,
         };
-        Self { state: Mutex::new(state), changed: Condvar::new(), budget, counters }
+        Self { state: Mutex::new(state), changed: Condvar::new(), budget, shares, counters }
     }
 
     /// Puts all rows of an ask in line, or none. A row that waits or runs already gets one subscriber more.
@@ -144,7 +146,7 @@ impl Queue {
         loop {
             let now = Instant::now();
             self.drop_the_dead(&mut state, now);
-            let wake_at = match state.take_next(self.budget, now) {
+            let wake_at = match state.take_next(self.budget, &self.shares, now) {
                 Ok(mut work) => {
                     if let Work::Batch(batch) = &mut work {
                         state.register(&mut batch.entries);
@@ -267,8 +269,8 @@ impl State {
     }
 
     /// The next batch or job; otherwise when to look again, where that is known.
-    fn take_next(&mut self, budget: Budget, now: Instant) -> Result<Work, Option<Instant>> {
-        let next = self.background.first_length().or_else(|| self.jobs.front().map(|job| job.tokens));
+    fn take_next(&mut self, budget: Budget, shares: &Shares, now: Instant) -> Result<Work, Option<Instant>> {
+        let next = self.background.first_length(shares).or_else(|| self.jobs.front().map(|job| job.tokens));
         let leave = next.map(|first| match self.closed {
             Some(_) if self.callers.is_empty() => Leave::Now { tokens: budget.tokens },
             Some(_) => Leave::NotBefore(now),
@@ -281,11 +283,12 @@ impl State {
                 {
                     return Ok(Work::Job(job));
                 }
-                let entries = self.background.take_next(Budget { tokens, ..budget });
+                let entries = self.background.take_next(Budget { tokens, ..budget }, shares);
                 Ok(Work::Batch(Batch { entries, priority: Priority::Background }))
             }
             Some(Leave::NotBefore(_)) | None if !self.callers.is_empty() => {
-                Ok(Work::Batch(Batch { entries: self.callers.take_next(budget), priority: Priority::Caller }))
+                let entries = self.callers.take_next(budget, shares);
+                Ok(Work::Batch(Batch { entries, priority: Priority::Caller }))
             }
             Some(Leave::NotBefore(at)) => Err(Some(at)),
             None => Err(None),

@@ -18,6 +18,7 @@ use crate::head_matrix::CurrentMatrix;
 use crate::limits::Limits;
 use crate::live::LiveTable;
 use crate::model::ModelInfo;
+use crate::shares::Shares;
 use crate::tokens::Tokenizer;
 use crate::worker::{self, ModelFactory, WorkerParts, WorkerState, WorkerStates};
 
@@ -36,6 +37,7 @@ pub use classify::{Answer, Answered};
 pub use features::Vectors;
 pub use many::{ManyAnswer, ManyAsk, Spent, TaskAnswer, TaskOutcome};
 pub use reward::{RewardAnswer, RewardAsk, RewardInput, Rewarded, preferences};
+pub use trial::trial_input;
 pub use vectors::{EmbedAsk, Embedded, Embedding, Tokenized};
 pub use zero_shot::{Candidate, ZeroShotAnswer, ZeroShotAnswered, ZeroShotAsk, ZeroShotInput};
 
@@ -79,6 +81,7 @@ pub struct Engine {
     admission: Admission,
     tokenizing: Semaphore,
     queue: Arc<Queue>,
+    shares: Arc<Shares>,
     cache: Arc<Cache>,
     /// Of the keys of rows: one for all, so that they can be compared.
     hashing: RandomState,
@@ -103,7 +106,9 @@ impl Engine {
         let EngineParts { factory, replicas, tokenizer, limits } = parts;
         let counters = Arc::new(Counters::default());
         let budget = Budget { tokens: limits.batch_tokens, rows: limits.batch_rows };
-        let queue = Arc::new(Queue::new(budget, limits.background_permille, Arc::clone(&counters)));
+        let shares = Arc::<Shares>::default();
+        let queue =
+            Arc::new(Queue::new(budget, limits.background_permille, Arc::clone(&shares), Arc::clone(&counters)));
         let cache = Arc::new(Cache::new(limits.cache_bytes, Arc::clone(&counters)));
         let replicas = replicas.max(1);
         let (states, state) = WorkerStates::new(replicas);
@@ -130,6 +135,7 @@ impl Engine {
             limits: RwLock::new(limits),
             tokenizing: Semaphore::new(limits.tokenizer_threads),
             queue,
+            shares,
             cache,
             hashing: RandomState::new(),
             counters,
@@ -143,6 +149,12 @@ impl Engine {
     #[must_use]
     pub fn live(&self) -> &LiveTable {
         &self.live
+    }
+
+    /// How a busy encoder is divided among tenants. Whoever knows their quotas sets it.
+    #[must_use]
+    pub fn shares(&self) -> &Shares {
+        &self.shares
     }
 
     /// How the workers are, now and from now on: ready when all are, down when one is.

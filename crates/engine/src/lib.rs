@@ -11,6 +11,7 @@ mod trust;
 mod traffic;
 mod retention;
 mod fit_record;
+mod golden;
 mod live;
 mod ask;
 mod tokens;
@@ -22,7 +23,9 @@ mod row_key;
 mod cache;
 mod limits;
 mod admission;
+mod shares;
 mod batch;
+mod turns;
 mod pace;
 mod line;
 mod batcher;
@@ -50,10 +53,11 @@ pub use counters::{Counter, Counters};
 pub use engine::{
     Answer, Answered, Candidate, EmbedAsk, Embedded, Embedding, Engine, EngineParts, ManyAnswer, ManyAsk, RewardAnswer,
     RewardAsk, RewardInput, Rewarded, Spent, TaskAnswer, TaskOutcome, Timing, Tokenized, Vectors, ZeroShotAnswer,
-    ZeroShotAnswered, ZeroShotAsk, ZeroShotInput, preferences,
+    ZeroShotAnswered, ZeroShotAsk, ZeroShotInput, preferences, trial_input,
 };
 pub use error::{EngineError, Resource, Stage};
 pub use fit_record::FitRecord;
+pub use golden::{DEFAULT_TOLERANCE, Golden, MAX_GOLDENS};
 pub use head::{About, Head, HeadError, HeadKind, HeadParts, MAX_LABEL_BYTES, MAX_LABELS};
 pub use limits::Limits;
 pub use live::{LiveTable, LiveTask, ServedHead};
@@ -64,6 +68,7 @@ pub use prediction::{Confidence, Prediction, Scored, softmax};
 pub use retention::Retention;
 pub use scoring::score;
 pub use shadow::{LiveTraffic, TrafficCounts, judges_alike};
+pub use shares::{Lane, Shares};
 pub use similarity::{HeadDirections, LabelSet, MAX_COMPARED_ROWS, cosine};
 pub use spans::{Span, TokenPrediction, WordLabel};
 pub use task::{

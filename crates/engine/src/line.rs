@@ -1,6 +1,6 @@
-//! Rows in line: equal ones wait as one, oldest first.
+//! Rows in line: equal ones wait as one, oldest first, and those of several tenants in turn.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -12,6 +12,8 @@ use crate::batcher::Done;
 use crate::error::{EngineError, Stage};
 use crate::model::Row;
 use crate::row_key::RowKey;
+use crate::shares::{Lane, Shares};
+use crate::turns::{Accounts, Turns, Waiting};
 
 /// Who waits for a row.
 #[derive(Debug)]
@@ -21,6 +23,8 @@ pub(crate) struct Subscriber {
     pub(crate) queued_at: Instant,
     /// Set when the row joins a batch; the ask holds the other end, to say where a deadline hit it.
     pub(crate) taken: Arc<AtomicBool>,
+    /// The tenant for whom it waits.
+    pub(crate) lane: Lane,
 }
 
 /// A row in the queue: the model sees `row` alone.
@@ -45,6 +49,9 @@ pub(crate) struct Line {
     /// The number in line of every row that waits.
     places: HashMap<RowKey, u64>,
     next_place: u64,
+    /// The lanes that rows here were put in since one lane was last alone: no fewer than wait now.
+    lanes: Vec<Lane>,
+    accounts: Accounts,
 }
 
 /// Subscribers that were taken out of a line.
@@ -65,9 +72,13 @@ impl Line {
         self.entries.is_empty()
     }
 
-    /// Tokens of the row that waits longest.
-    pub(crate) fn first_length(&self) -> Option<usize> {
-        self.entries.first_key_value().map(|(_, entry)| entry.row.tokens.len())
+    /// Tokens of the row that goes next.
+    pub(crate) fn first_length(&mut self, shares: &Shares) -> Option<usize> {
+        let first = match self.turns(shares) {
+            Some(mut turns) => self.entries.get(&turns.next()?.place),
+            None => self.entries.first_key_value().map(|(_, entry)| entry),
+        };
+        first.map(|entry| entry.row.tokens.len())
     }
 
     /// Gives an equal row that waits one subscriber more; the subscriber comes back where there is none.
@@ -75,6 +86,7 @@ impl Line {
         match self.places.get(key).and_then(|place| self.entries.get_mut(place)) {
             Some(entry) => {
                 entry.row.reads = entry.row.reads.union(row.reads);
+                note(&mut self.lanes, subscriber.lane);
                 entry.subscribers.push(subscriber);
                 Ok(())
             }
@@ -84,6 +96,7 @@ impl Line {
 
     /// Puts a row at the end.
     pub(crate) fn append(&mut self, key: RowKey, row: Row, subscribers: Vec<Subscriber>) {
+        subscribers.iter().for_each(|subscriber| note(&mut self.lanes, subscriber.lane));
         self.places.insert(key.clone(), self.next_place);
         self.entries.insert(self.next_place, Entry { key, row, subscribers, overtaken: 0, joinable: false });
         self.next_place += 1;
@@ -98,15 +111,28 @@ impl Line {
     /// Takes everything out.
     pub(crate) fn clear(&mut self) -> impl Iterator<Item = Entry> + use<> {
         self.places.clear();
+        self.lanes.clear();
         std::mem::take(&mut self.entries).into_values()
     }
 
-    /// Takes out what makes the next batch.
-    pub(crate) fn take_next(&mut self, budget: Budget) -> Vec<Entry> {
+    /// Takes out what makes the next batch: of several lanes in turn, of one alone the oldest first.
+    pub(crate) fn take_next(&mut self, budget: Budget, shares: &Shares) -> Vec<Entry> {
         let candidate = |entry: &Entry| Candidate { length: entry.row.tokens.len(), overtaken: entry.overtaken };
-        let plan = next_batch(self.entries.values().map(candidate), budget);
-        let reach = plan.taken.last().map_or(0, |last| last + 1);
-        let in_line: Vec<u64> = self.entries.keys().copied().take(reach).collect();
+        let (plan, in_line) = match self.turns(shares) {
+            None => {
+                let plan = next_batch(self.entries.values().map(candidate), budget);
+                let reach = plan.taken.last().map_or(0, |last| last + 1);
+                let in_line: Vec<u64> = self.entries.keys().copied().take(reach).collect();
+                (plan, in_line)
+            }
+            Some(turns) => {
+                let mut asked = Vec::new();
+                let rows = turns.inspect(|turn| asked.push(*turn)).filter_map(|turn| self.entries.get(&turn.place));
+                let plan = next_batch(rows.map(candidate), budget);
+                plan.taken.iter().filter_map(|taken| asked.get(*taken)).for_each(|turn| self.accounts.charge(*turn));
+                (plan, asked.iter().map(|turn| turn.place).collect())
+            }
+        };
         for place in plan.overtaken {
             if let Some(entry) = in_line.get(place).and_then(|number| self.entries.get_mut(number)) {
                 entry.overtaken += 1;
@@ -117,7 +143,35 @@ impl Line {
         for entry in &batch {
             self.places.remove(&entry.key);
         }
+        if self.entries.is_empty() {
+            self.lanes.clear();
+            self.accounts = Accounts::default();
+        }
         batch
+    }
+
+    /// The order of the rows where several lanes wait; `None` where one is alone, and its rows go as they came.
+    fn turns(&mut self, shares: &Shares) -> Option<Turns> {
+        if self.lanes.len() < 2 {
+            return None;
+        }
+        let mut waiting: BTreeMap<Lane, VecDeque<(u64, usize)>> = BTreeMap::new();
+        for (place, entry) in &self.entries {
+            let row = (*place, entry.row.tokens.len());
+            for subscriber in &entry.subscribers {
+                let rows = waiting.entry(subscriber.lane).or_default();
+                if rows.back() != Some(&row) {
+                    rows.push_back(row);
+                }
+            }
+        }
+        self.lanes = waiting.keys().copied().collect();
+        if let [alone] = self.lanes[..] {
+            self.accounts.left_alone(alone);
+            return None;
+        }
+        let weighed = |(lane, rows)| Waiting { lane, weight: shares.weight(lane), rows };
+        Some(self.accounts.turns(waiting.into_iter().map(weighed).collect()))
     }
 
     /// Takes out the subscribers whose deadline has passed or who have left, and the rows that nobody waits for now.
@@ -147,3 +201,12 @@ impl Line {
         dead
     }
 }
+
+fn note(lanes: &mut Vec<Lane>, lane: Lane) {
+    if !lanes.contains(&lane) {
+        lanes.push(lane);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -75,6 +75,7 @@ impl RawAbout {
             metrics: self.metrics,
             samples: self.samples.into_iter().map(Input::from).collect(),
             fit: None,
+            goldens: Vec::new(),
         }
     }
 

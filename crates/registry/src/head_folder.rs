@@ -48,6 +48,14 @@ impl HeadFolder {
         })
     }
 
+    /// Reads the manifest in `dir` alone, under the same conditions.
+    ///
+    /// # Errors
+    /// [`RegistryError::Folder`], [`RegistryError::Io`] or [`RegistryError::Manifest`].
+    pub fn read_manifest(dir: &Path) -> Result<Manifest, RegistryError> {
+        Ok(Manifest::parse(&read_capped(&dir.join(MANIFEST_FILE), MAX_MANIFEST_BYTES)?)?)
+    }
+
     /// Writes the two files into `dir`, which is made if it is not there.
     ///
     /// # Errors

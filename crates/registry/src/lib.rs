@@ -14,6 +14,7 @@ pub mod manifest;
 mod about;
 mod ood;
 mod fit_table;
+mod golden_table;
 pub mod weights;
 mod adapter_tensors;
 mod head_folder;

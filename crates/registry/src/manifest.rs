@@ -93,6 +93,15 @@
 //! # Mean and standard deviation of each dimension: four hexadecimal digits a number, its bfloat16.
 //! mean = "3d00bd8000003c40"
 //! deviation = "3d803d803dc03d00"
+//!
+//! # Optional, at most 16: inputs, as in `[[about.samples]]`, with the logits that the head must give for them. A server
+//! # on which it gives others refuses the head.
+//! [[golden]]
+//! text = "The soup was cold."
+//! # One number for each output, for each choice, or, row by row, for each token and label.
+//! logits = [2.5, -1.25]
+//! # How far each may be off in fp32; other modes may be off by 0.5 at least. Left out: 0.01.
+//! tolerance = 0.01
 //! ```
 //!
 //! Unknown keys are refused, so that a misspelt one cannot pass silently.
@@ -108,6 +117,7 @@ use serde::{Deserialize, Serialize};
 use crate::about::RawAbout;
 use crate::digest::Digest;
 use crate::fit_table::RawFit;
+use crate::golden_table::{self, RawGolden};
 use crate::ood::RawOod;
 use crate::weights::Tensors;
 
@@ -204,6 +214,8 @@ struct RawManifest {
     #[serde(skip_serializing_if = "Option::is_none")]
     fit: Option<RawFit>,
     ood: Option<RawOod>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    golden: Vec<RawGolden>,
 }
 
 #[derive(Deserialize, Serialize, Clone, Copy, PartialEq)]
@@ -268,6 +280,7 @@ impl Manifest {
             about: RawAbout::of(&self.about),
             fit: self.about.fit.as_ref().map(RawFit::of),
             ood: self.trust.ood.as_deref().map(RawOod::of),
+            golden: self.about.goldens.iter().map(RawGolden::of).collect(),
         };
         toml::to_string(&raw).map_err(|error| ManifestError::Syntax(error.to_string()))
     }
@@ -319,7 +332,11 @@ impl RawManifest {
                 value_maximum: self.value_maximum,
                 ood: self.ood.map(RawOod::check).transpose()?,
             },
-            about: About { fit: self.fit.map(RawFit::into_record).transpose()?, ..self.about.into_about() },
+            about: About {
+                fit: self.fit.map(RawFit::into_record).transpose()?,
+                goldens: golden_table::parse(self.golden)?,
+                ..self.about.into_about()
+            },
         })
     }
 }

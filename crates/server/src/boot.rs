@@ -1,7 +1,8 @@
 //! From stored heads to served ones, once the encoder is loaded.
 
 use engine::TenantName;
-use registry::{Bundle, Change, EncoderWidths, RegistryError, SeedEncoder, Seeds, seeds};
+use registry::{Bundle, Change, EncoderWidths, Install, RegistryError, SeedEncoder, Seeds, seeds};
+use tonic::Status;
 use tracing::{info, warn};
 
 use crate::changes::Writer;
@@ -17,13 +18,17 @@ pub(crate) struct LeftOut {
     pub(crate) refused: usize,
 }
 
-/// Takes in the bundle's heads, then serves everything stored that fits.
+/// What is wrong with a head on the served encoder, if anything is.
+pub(crate) type Trial<'a> = &'a dyn Fn(&Install) -> Result<(), Status>;
+
+/// Takes in the bundle's heads, of which those with goldens pass `trial` first, then serves everything stored that fits.
 pub(crate) fn publish_all(
     writer: &mut Writer,
     bundle: Option<&Bundle>,
     widths: EncoderWidths,
+    trial: Trial<'_>,
 ) -> Result<LeftOut, RegistryError> {
-    let refused = bundle.map_or(Ok(0), |bundle| take_in(writer, bundle, widths))?;
+    let refused = bundle.map_or(Ok(0), |bundle| take_in(writer, bundle, widths, trial))?;
     let misfits = writer.publish_all();
     let heads: usize = writer.registry().tasks().map(|(_, task)| task.versions.len()).sum();
     let report = writer.registry().boot_report();
@@ -39,17 +44,30 @@ pub(crate) fn publish_all(
 
 /// A registry that is read-only serves what it has; a bad head of the bundle is left out and the others serve. Returns
 /// how many were left out.
-fn take_in(writer: &mut Writer, bundle: &Bundle, widths: EncoderWidths) -> Result<usize, RegistryError> {
+fn take_in(
+    writer: &mut Writer,
+    bundle: &Bundle,
+    widths: EncoderWidths,
+    trial: Trial<'_>,
+) -> Result<usize, RegistryError> {
     let encoder = SeedEncoder { digest: writer.encoder(), widths };
-    let Seeds { installs, refused } = seeds(writer.registry(), bundle, &TenantName::default_tenant(), encoder);
-    let n_refused = refused.len();
+    let Seeds { mut installs, refused } = seeds(writer.registry(), bundle, &TenantName::default_tenant(), encoder);
+    let (n_offered, n_refused) = (installs.len(), refused.len());
     for (task, error) in refused {
         warn!(%task, %error, "a head of the bundle was left out");
     }
+    installs.retain(|install| {
+        let tried = if install.head.parts().about.goldens.is_empty() { Ok(()) } else { trial(install) };
+        if let Err(refusal) = &tried {
+            warn!(task = %install.key.task, reason = refusal.message(), "a head of the bundle was left out");
+        }
+        tried.is_ok()
+    });
+    let n_heads = installs.len();
+    let n_refused = n_refused + n_offered - n_heads;
     if installs.is_empty() {
         return Ok(n_refused);
     }
-    let n_heads = installs.len();
     match writer.store(Change::InstallMany(installs)) {
         Ok(committed) => info!(heads = n_heads, generation = committed.generation, "the bundle's heads were taken in"),
         Err(error @ RegistryError::ReadOnly { .. }) => warn!(%error, "the bundle's heads were not taken in"),

@@ -60,9 +60,12 @@ async fn install(
         return Err(status::invalid_field("bundle", &message));
     }
     teller.now(v1::Stage::Installing, 0, announced).await;
-    let fittings = candidates.into_iter().map(|candidate| candidate.fitting).collect();
+    let fittings: Vec<_> = candidates.into_iter().map(|candidate| candidate.fitting).collect();
+    let keys: Vec<_> = fittings.iter().map(|fitting| fitting.key.clone()).collect();
     let report = serving.changes().run(move |writer| place(writer, fittings, make_live)).await?;
-    teller.report(report.map_err(status::of_registry)?).await;
+    let report = report.map_err(status::of_registry)?;
+    keys.iter().for_each(|key| serving.refusals().clear(key));
+    teller.report(report).await;
     Ok(())
 }
 
@@ -78,12 +81,16 @@ async fn try_each(serving: &Serving, candidates: &[Candidate], teller: &mut Tell
     while let Some((name, tried)) = trials.next().await {
         match tried {
             Ok(()) => {}
-            Err(error @ (EngineError::Misfit(_) | EngineError::NotFinite)) => {
+            Err(error) => {
+                let is_its_fault = matches!(error, EngineError::NotFinite);
+                let reason = error.to_string();
+                let refusal = status::of_engine(error);
+                if !is_its_fault && status::may_pass(&refusal) {
+                    return Err(refusal);
+                }
                 refused += 1;
-                teller.bad_head(&name, &error.to_string()).await;
+                teller.bad_head(&name, &reason).await;
             }
-            // No fault of the head's: the whole call may be made again.
-            Err(error) => return Err(status::of_engine(error)),
         }
         done += 1;
         teller.progress(v1::Stage::Trying, done, candidates.len());

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use api::v1;
 use api::v1::catalog_service_server::CatalogService;
-use engine::{Alias, HeadKind, LiveTask, Selector, ServedHead, TenantName};
+use engine::{Alias, HeadKind, LiveTask, Selector, ServedHead, TaskName, TenantName};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use wildmatch::WildMatch;
 
 use crate::finding::{Finder, known, search, similar, suggest};
 use crate::serving::Serving;
-use crate::{from_proto, status, to_proto};
+use crate::{from_proto, status, to_proto, watching};
 
 /// Tasks on a page where the caller does not say, and at most.
 pub(crate) const PAGE: Bounds = Bounds { default: 100, most: 1_000 };
@@ -35,6 +36,8 @@ pub(crate) struct Bounds {
 
 #[tonic::async_trait]
 impl CatalogService for Catalog {
+    type WatchTasksStream = ReceiverStream<Result<v1::WatchTasksResponse, Status>>;
+
     async fn list_tasks(
         &self,
         request: Request<v1::ListTasksRequest>,
@@ -101,6 +104,15 @@ impl CatalogService for Catalog {
     ) -> Result<Response<v1::ListKnownTasksResponse>, Status> {
         self.serving.check_open()?;
         known(&self.serving, &self.finder, request.into_inner()).map(Response::new)
+    }
+
+    async fn watch_tasks(
+        &self,
+        request: Request<v1::WatchTasksRequest>,
+    ) -> Result<Response<Self::WatchTasksStream>, Status> {
+        self.serving.check_open()?;
+        let responses = watching::start(Arc::clone(&self.serving), request.into_inner())?;
+        Ok(Response::new(ReceiverStream::new(responses)))
     }
 }
 
@@ -173,7 +185,7 @@ impl Filter {
         let about = &parts.about;
         let mentions = |text: &str| text.to_lowercase().contains(&self.text);
         let dataset_is = |dataset: &str| dataset.eq_ignore_ascii_case(&self.selector.dataset);
-        self.glob.as_ref().is_none_or(|glob| glob.matches(name))
+        self.accepts_name(&task.key.task)
             && (self.kinds.is_empty() || self.kinds.contains(&served.head.kind()))
             && self.selector.tags.iter().all(|tag| about.tags.contains(tag))
             && self.selector.labels.iter().all(|label| parts.labels.contains(label))
@@ -182,6 +194,11 @@ impl Filter {
                 || mentions(name)
                 || mentions(&about.description)
                 || about.tags.iter().chain(&parts.labels).any(|word| mentions(word)))
+    }
+
+    /// Whether a task of this name could be one of them.
+    pub(crate) fn accepts_name(&self, name: &TaskName) -> bool {
+        self.glob.as_ref().is_none_or(|glob| glob.matches(name.as_str()))
     }
 
     /// What a page token of this selection begins with.

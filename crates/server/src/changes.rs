@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tonic::Status;
 use tracing::{info, warn};
 
+use crate::change_log::ChangeLog;
 use crate::status;
 
 /// Jobs that may wait for the writer; one more is refused. Enough for a hundred callers who install at once and list.
@@ -19,6 +20,7 @@ type Job = Box<dyn FnOnce(&mut Writer) + Send>;
 #[derive(Debug, Clone)]
 pub(crate) struct Changes {
     jobs: mpsc::Sender<Job>,
+    log: Arc<ChangeLog>,
 }
 
 /// Owns the registry, and alone alters the live table.
@@ -29,12 +31,14 @@ pub(crate) struct Writer {
     encoder: Digest,
     /// Turns true when the disk has failed and changes are taken no more; the server holds the other end.
     failed: watch::Sender<bool>,
+    log: Arc<ChangeLog>,
 }
 
 impl Changes {
     /// Starts the writer on a thread of its own; the thread ends when the last handle is gone.
     pub(crate) fn start(writer: Writer) -> std::io::Result<(Self, std::thread::JoinHandle<Writer>)> {
         let (jobs, mut waiting) = mpsc::channel::<Job>(MAX_WAITING);
+        let log = Arc::clone(&writer.log);
         let work = move || {
             let mut writer = writer;
             while let Some(job) = waiting.blocking_recv() {
@@ -43,7 +47,12 @@ impl Changes {
             writer
         };
         let thread = std::thread::Builder::new().name("registry".into()).spawn(work)?;
-        Ok((Self { jobs }, thread))
+        Ok((Self { jobs, log }, thread))
+    }
+
+    /// What the writer has shown, generation by generation.
+    pub(crate) fn log(&self) -> &ChangeLog {
+        &self.log
     }
 
     /// Runs `job` on the writer's thread, after the jobs before it.
@@ -64,7 +73,7 @@ impl Changes {
 impl Writer {
     pub(crate) fn new(registry: Registry, engine: Arc<Engine>, encoder: Digest) -> (Self, watch::Receiver<bool>) {
         let (failed, failure) = watch::channel(registry.is_read_only().is_some());
-        (Self { registry, engine, encoder, failed }, failure)
+        (Self { registry, engine, encoder, failed, log: Arc::default() }, failure)
     }
 
     pub(crate) fn registry(&self) -> &Registry {
@@ -90,6 +99,7 @@ impl Writer {
         for (key, task) in &committed.tasks {
             self.publish(key, task.as_deref());
         }
+        self.log.note(committed.generation, committed.tasks.iter().map(|(key, _)| key.clone()));
         Ok(committed)
     }
 
@@ -100,7 +110,9 @@ impl Writer {
 
     /// Serves everything stored. Returns how many versions do not fit the encoder.
     pub(crate) fn publish_all(&self) -> usize {
-        self.registry.tasks().map(|(key, task)| self.publish(key, Some(task))).sum()
+        let misfits = self.registry.tasks().map(|(key, task)| self.publish(key, Some(task))).sum();
+        self.log.begin(self.registry.generation());
+        misfits
     }
 
     /// Why a stored version cannot be served, if it cannot.

@@ -9,7 +9,7 @@ use clap::Args;
 use deberta::{Device, FastTokenizer, Kernels, LoadOptions, Precision, Source};
 use engine::{EngineParts, Limits, Model, ModelError, Tokenizer};
 use registry::{Bundle, Digest, OpenOptions};
-use server::{Adjustable, Parts, Reloading, Settings, Tls, TlsFiles};
+use server::{Adjustable, Parts, Reloading, Settings, Tls, TlsFiles, WatchedFolder};
 
 use crate::open_files::room_for;
 use crate::telemetry;
@@ -18,6 +18,9 @@ use crate::telemetry;
 pub(crate) const REGISTRY_FOLDER: &str = "registry";
 /// Folder of the data directory that holds the imported bundle.
 pub(crate) const BUNDLE_FOLDER: &str = "bundle";
+
+/// Time between two looks at a watched folder.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -48,6 +51,9 @@ pub(crate) struct Serve {
     /// Bundle whose encoder is served and whose heads are taken in [default: what `import` wrote into the data folder]
     #[arg(long, env = "HEADWATER_BUNDLE", value_name = "DIR")]
     bundle: Option<PathBuf>,
+    /// Folder whose heads are kept served: what lies in it is installed, what goes from it is withdrawn [default: none]
+    #[arg(long, env = "HEADWATER_WATCH", value_name = "DIR")]
+    watch: Option<PathBuf>,
     /// Address to listen on; port 0 takes a free one
     #[arg(long, env = "HEADWATER_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:50051")]
     pub(crate) listen: SocketAddr,
@@ -253,6 +259,7 @@ impl Serve {
                 drain,
                 reflection: !self.no_reflection,
                 fit_memory_bytes,
+                watch: self.watch.map(|dir| WatchedFolder { dir, every: LOOK_EVERY }),
                 metrics: outside.metrics,
                 tls,
                 configuration: Some(outside.configuration),

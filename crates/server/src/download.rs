@@ -16,6 +16,7 @@ pub(crate) fn send(
     folder: HeadFolder,
 ) -> mpsc::Receiver<Result<v1::ExportHeadResponse, Status>> {
     let (sender, receiver) = mpsc::channel(MAX_WAITING);
+    let head_digest = Digest::of(&folder.head_toml);
     let files = [(MANIFEST_FILE, folder.head_toml), (WEIGHTS_FILE, folder.weights)];
     let declaration = |(name, bytes): &(&str, Vec<u8>)| v1::FileDeclaration {
         name: (*name).to_owned(),
@@ -25,7 +26,7 @@ pub(crate) fn send(
     let header = v1::ExportHeader {
         task: installed.key.task.to_string(),
         version: installed.version.number(),
-        head_digest: installed.digest.to_string(),
+        head_digest: head_digest.to_string(),
         encoder_digest: installed.encoder.to_string(),
         files: files.iter().map(declaration).collect(),
     };

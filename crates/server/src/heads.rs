@@ -11,9 +11,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::changes::Writer;
+use crate::heads_folder::Listing;
 use crate::serving::Serving;
 use crate::{
-    bundles, download, evaluate, fit, from_proto, install, moving, retention, status, to_proto, transformers,
+    bundles, download, evaluate, fit, from_proto, goldens, install, moving, retention, status, to_proto, transformers,
     update_metadata, upload,
 };
 
@@ -21,6 +22,8 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(crate) struct Heads {
     pub(crate) serving: Arc<Serving>,
+    /// Of the watched folder, where there is one.
+    pub(crate) listing: Option<Arc<Listing>>,
 }
 
 #[tonic::async_trait]
@@ -57,6 +60,7 @@ impl HeadService for Heads {
         let listed = self.serving.changes().run(move |writer| Some((list_versions(writer, &key)?, key))).await?;
         let listed = listed.map(|(mut listed, key)| {
             listed.shadow_agreement = moving::agreement(&self.serving, &key);
+            listed.refused = self.serving.refusals().of(&key).map(to_proto::refused_head);
             listed
         });
         listed.map(Response::new).ok_or_else(|| status::not_found("no such task, version or alias"))
@@ -130,6 +134,9 @@ impl HeadService for Heads {
         let selector = from_proto::selector(&request.version)?;
         match v1::ExportFormat::try_from(request.format) {
             Ok(v1::ExportFormat::Unspecified | v1::ExportFormat::HeadFolder) => {}
+            Ok(v1::ExportFormat::Transformers) if request.goldens => {
+                return Err(status::invalid_field("goldens", "a model of this format has no place for them"));
+            }
             Ok(v1::ExportFormat::Transformers) => {
                 let parts = transformers::export(&self.serving, key, selector).await?;
                 return Ok(Response::new(ReceiverStream::new(parts)));
@@ -142,7 +149,10 @@ impl HeadService for Heads {
             let folder = writer.registry().export_head(&key, installed.version).map_err(status::of_registry)?;
             Ok::<_, Status>((installed, folder))
         };
-        let (installed, folder) = self.serving.changes().run(export).await??;
+        let (installed, mut folder) = self.serving.changes().run(export).await??;
+        if request.goldens {
+            folder = goldens::with_goldens(&self.serving, &installed).await?;
+        }
         Ok(Response::new(ReceiverStream::new(download::send(&installed, folder))))
     }
 
@@ -192,6 +202,17 @@ impl HeadService for Heads {
         let deadline = from_proto::deadline(request.extensions());
         let responses = evaluate::start(Arc::clone(&self.serving), request.into_inner(), deadline)?;
         Ok(Response::new(ReceiverStream::new(responses)))
+    }
+
+    async fn list_watched_heads(
+        &self,
+        _: Request<v1::ListWatchedHeadsRequest>,
+    ) -> Result<Response<v1::ListWatchedHeadsResponse>, Status> {
+        self.serving.check_open()?;
+        let none = || status::failed_precondition("NOT_WATCHING", "server", "the server watches no folder of heads");
+        let (folders, problem) = self.listing.as_ref().ok_or_else(none)?.now();
+        let heads = folders.into_iter().map(to_proto::watched_head).collect();
+        Ok(Response::new(v1::ListWatchedHeadsResponse { heads, problem: problem.unwrap_or_default() }))
     }
 }
 
@@ -276,5 +297,6 @@ fn list_versions(writer: &Writer, key: &TaskKey) -> Option<v1::ListVersionsRespo
         generation: task.generation,
         shadow_agreement: None,
         retention: to_proto::retention(task.retention),
+        refused: None,
     })
 }

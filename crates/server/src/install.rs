@@ -6,9 +6,11 @@ use api::v1;
 use engine::{Alias, Head, HeadParts, ModelInfo, TaskKey, Version};
 use registry::{Change, Digest, EncoderWidths, HeadFolder, Install, Installed};
 use tonic::Status;
+use tracing::warn;
 
 use crate::changes::Writer;
 use crate::heads::generation_of;
+use crate::refusals::Refusal;
 use crate::serving::Serving;
 use crate::{from_proto, status};
 
@@ -17,8 +19,7 @@ pub(crate) async fn install(
     header: v1::InstallHeader,
     folder: HeadFolder,
 ) -> Result<v1::InstallHeadResponse, Status> {
-    let engine = serving.engine();
-    let info = engine.info().ok_or_else(|| status::of_engine(engine::EngineError::Starting))?;
+    let info = serving.engine().info().ok_or_else(|| status::of_engine(engine::EngineError::Starting))?;
     let Fitting { key, head, encoder, forced, warnings } = fit(info, folder, &header)?;
     let version = match header.version {
         Some(number) => {
@@ -33,8 +34,8 @@ pub(crate) async fn install(
             return Err(status::digest_mismatch(&format!("the head's digest is {found}")));
         }
     }
-    engine.try_head(Arc::clone(&head)).await.map_err(status::of_engine)?;
     let install = Install { key, version, head, encoder, forced, aliases: Vec::new() };
+    try_out(serving, &install, "upload").await?;
     let placed = place(serving, install, header.make_live).await?;
     Ok(v1::InstallHeadResponse {
         task: placed.installed.key.task.to_string(),
@@ -92,6 +93,22 @@ pub(crate) fn fit(info: &ModelInfo, folder: HeadFolder, header: &v1::InstallHead
     Ok(Fitting { key, head: Arc::new(head), encoder: manifest.encoder, forced, warnings })
 }
 
+/// Holds the head against this encoder and against its own goldens. What is wrong with it is remembered for whoever
+/// looks at its task.
+pub(crate) async fn try_out(serving: &Serving, install: &Install, source: &str) -> Result<(), Status> {
+    let tried = serving.engine().try_head(Arc::clone(&install.head)).await.map_err(status::of_engine);
+    if let Err(refusal) = &tried
+        && !status::may_pass(refusal)
+    {
+        let folder = HeadFolder::of_head(&install.key.task, &install.head, install.encoder);
+        let digest = folder.map(|folder| Digest::of(&folder.head_toml).to_string()).unwrap_or_default();
+        warn!(task = %install.key.task, reason = refusal.message(), "a head is refused");
+        let refusal = Refusal::new(refusal.message(), digest, source.to_owned());
+        serving.refusals().note(install.key.clone(), refusal);
+    }
+    tried
+}
+
 /// The digest that `head` will have as a version of `key`, once its folder is one that would be accepted.
 pub(crate) fn check(key: &TaskKey, head: &Head, (info, encoder): (&ModelInfo, Digest)) -> Result<Digest, Status> {
     let folder = HeadFolder::of_head(&key.task, head, encoder).map_err(status::of_registry)?;
@@ -126,6 +143,7 @@ pub(crate) async fn place(serving: &Serving, install: Install, make_live: bool) 
         .first()
         .ok_or_else(|| status::internal("the registry failed", "an install without a version"))?;
     let live = task.as_ref().and_then(|task| task.aliases.get(&Alias::live()).copied());
+    serving.refusals().clear(&installed.key);
     Ok(Placed {
         already_installed: newest.is_some_and(|newest| installed.version <= newest),
         live: live == Some(installed.version),

@@ -1,12 +1,15 @@
 //! Every number the server publishes, in one place, in the Prometheus text format.
 
 use std::fmt::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use engine::{Engine, TenantName, TrafficCounts};
 use tonic::Code;
 
 use crate::boot::LeftOut;
+use crate::heads_folder::Listing;
+use crate::refusals::Refusals;
 
 /// Tasks whose names are labels of metrics.
 const MAX_DIVIDED_TASKS: usize = 100;
@@ -25,6 +28,9 @@ pub(crate) struct Metrics {
     versions_unfit: AtomicU64,
     seeds_refused: AtomicU64,
     refusals: [AtomicU64; 17],
+    /// The watched folder, where there is one.
+    folder: Option<Arc<Listing>>,
+    refused_heads: Arc<Refusals>,
 }
 
 /// A number in flight; dropping it takes it off.
@@ -38,6 +44,11 @@ impl Drop for InFlight<'_> {
 }
 
 impl Metrics {
+    /// All at zero, but for what became of the heads of a watched folder and of others.
+    pub(crate) fn of(folder: Option<Arc<Listing>>, refused_heads: Arc<Refusals>) -> Self {
+        Self { folder, refused_heads, ..Self::default() }
+    }
+
     /// A call has arrived; the guard stands for it until its response begins.
     pub(crate) fn call_started(&self) -> InFlight<'_> {
         self.calls.fetch_add(1, Ordering::Relaxed);
@@ -128,6 +139,7 @@ impl Metrics {
         family("rows_expired_total", "counter", "Rows dropped past their deadline.", counters.expired_rows.value());
         family("rows_abandoned_total", "counter", "Rows whose caller had left.", counters.abandoned_rows.value());
         family("asks_overloaded_total", "counter", "Asks refused for load.", counters.overloaded_asks.value());
+        family("heads_refused_total", "counter", "Heads that failed their check.", self.refused_heads.total());
         family("worker_restarts_total", "counter", "Times a worker was rebuilt.", counters.worker_restarts.value());
         let _ = writeln!(
             text,
@@ -148,8 +160,26 @@ impl Metrics {
             let _ = writeln!(text, "headwater_versions_left_out{{reason=\"{reason}\"}} {}", now(count));
         }
         divided_tasks(&mut text, engine);
+        if let Some(folder) = &self.folder {
+            watched_heads(&mut text, folder);
+        }
         text
     }
+}
+
+/// What became of the heads of the watched folder.
+fn watched_heads(text: &mut String, folder: &Listing) {
+    let _ =
+        writeln!(text, "# HELP headwater_watched_heads Head folders by state.\n# TYPE headwater_watched_heads gauge");
+    for (state, count) in ["served", "waiting", "refused"].into_iter().zip(folder.counts()) {
+        let _ = writeln!(text, "headwater_watched_heads{{state=\"{state}\"}} {count}");
+    }
+    let readable = u64::from(folder.now().1.is_none());
+    let _ = writeln!(
+        text,
+        "# HELP headwater_watched_folder_readable 1 while the folder can be read, else 0.\n\
+         # TYPE headwater_watched_folder_readable gauge\nheadwater_watched_folder_readable {readable}"
+    );
 }
 
 /// What was counted under the traffic rules of tasks, of so many tasks at most.

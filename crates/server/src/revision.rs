@@ -53,6 +53,11 @@ pub(crate) fn with_settings(
     let old = take_up(writer, revision)?;
     let mut parts = old.head.parts().clone();
     edit(&mut parts);
+    let before = old.head.parts();
+    if (&parts.prompt, parts.task_embedding_by_default) != (&before.prompt, before.task_embedding_by_default) {
+        // They tell of other logits.
+        parts.about.goldens.clear();
+    }
     let head = Head::new(old.head.kind(), old.head.hidden(), parts);
     let head = head.map_err(|error| status::invalid_field(field_of(&error), &error.to_string()))?;
     let install = Install {
@@ -132,6 +137,7 @@ fn field_of(error: &HeadError) -> &'static str {
         HeadError::Trust(TrustError::ValueRange) => "value_minimum",
         HeadError::Trust(TrustError::OodWidth { .. }) => "ood",
         HeadError::Sample { .. } => "samples",
+        HeadError::Golden { .. } => "goldens",
         HeadError::UnknownKind(_)
         | HeadError::Adapter(_)
         | HeadError::Empty

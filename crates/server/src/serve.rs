@@ -1,5 +1,6 @@
 //! One server from start to stop: listen, load, publish, serve, drain.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -13,8 +14,9 @@ use api::v1::registry_service_server::RegistryServiceServer;
 use api::v1::server_service_server::ServerServiceServer;
 use api::v1::tenant_service_server::TenantServiceServer;
 use engine::{Engine, EngineParts, Limits, WorkerState};
-use registry::{Bundle, Digest, EncoderWidths, OpenOptions, Registry, RegistryError};
+use registry::{Bundle, Digest, EncoderWidths, Install, OpenOptions, Registry, RegistryError};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tonic::service::Routes;
@@ -28,7 +30,9 @@ use crate::classifier::Classifier;
 use crate::edge::Edge;
 use crate::finding::Finder;
 use crate::heads::Heads;
+use crate::heads_folder::{Keeper, Listing, WatchedFolder};
 use crate::health::Health;
+use crate::install::try_out;
 use crate::listener::{self, Door};
 use crate::measured;
 use crate::metrics::Metrics;
@@ -71,6 +75,8 @@ pub struct Settings {
     pub reflection: bool,
     /// Bytes that a fit may hold in memory.
     pub fit_memory_bytes: usize,
+    /// A folder whose heads are kept served, if any.
+    pub watch: Option<WatchedFolder>,
     /// Where numbers are served over HTTP, if anywhere.
     pub metrics: Option<TcpListener>,
     /// Certificates, where TLS is spoken.
@@ -145,11 +151,15 @@ pub async fn serve(
     let (reporter, health_service) = tonic_health::server::health_reporter();
     let health = Health::new(reporter).await;
     let finder = Arc::new(Finder::new());
-    let mut routes = routes(&serving, &finder, settings.max_message_bytes).add_service(health_service);
+    let listing = settings.watch.is_some().then(Arc::<Listing>::default);
+    let services = Services { serving: &serving, finder: &finder, listing: listing.as_ref() };
+    let mut routes = services.routes(settings.max_message_bytes).add_service(health_service);
     if settings.reflection {
         routes = add_reflection(routes)?;
     }
-    let metrics = Arc::new(Metrics::default());
+    let metrics = Arc::new(Metrics::of(listing.clone(), Arc::clone(serving.refusals())));
+    let watch = settings.watch.zip(listing);
+    let mut keeper = watch.and_then(|(watched, listing)| Keeper::new(Arc::clone(&serving), watched, listing));
     let (stop, stopped) = watch::channel(false);
     let tls = settings.tls.map(Arc::new);
     if let Some(tls) = &tls {
@@ -177,15 +187,22 @@ pub async fn serve(
         ready(worker_state.clone()).await?;
         let info = engine.info().cloned();
         let info = info.ok_or_else(|| ServeError::WorkerDown("the model said nothing of itself".to_owned()))?;
+        let (runtime, trying) = (Handle::current(), Arc::clone(&serving));
         let publish = move |writer: &mut Writer| {
+            // The writer's thread waits for the engine here, as nothing else waits for it yet.
+            let trial = |install: &Install| runtime.block_on(try_out(&trying, install, "bundle"));
             measured::tell(bundle.as_ref(), &info);
             let widths = EncoderWidths { hidden: info.hidden, embedding: info.embedding };
-            publish_all(writer, bundle.as_ref(), widths)
+            publish_all(writer, bundle.as_ref(), widths, &trial)
         };
         let left_out = changes.run(publish).await.map_err(|_| ServeError::WriterLost)??;
         metrics.left_out(left_out);
+        if let Some(keeper) = &mut keeper {
+            keeper.look().await;
+        }
         phase.send_replace(Phase::Open);
         tokio::select! {
+            never = keep(keeper) => match never {},
             end = follow(worker_state, &health) => end,
             () = tell_of_failure(disk_failed.clone(), &health) => Ok(()),
             () = retention::retire_in_time(&changes) => Ok(()),
@@ -249,6 +266,14 @@ async fn follow(mut state: watch::Receiver<WorkerState>, health: &Health) -> Res
     }
 }
 
+/// Keeps the watched folder served, where there is one.
+async fn keep(keeper: Option<Keeper>) -> Infallible {
+    match keeper {
+        Some(keeper) => keeper.keep().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Tells health when the disk has failed; never returns, because predictions go on.
 async fn tell_of_failure(disk_failed: watch::Receiver<bool>, health: &Health) {
     listener::until_true(disk_failed).await;
@@ -256,18 +281,27 @@ async fn tell_of_failure(disk_failed: watch::Receiver<bool>, health: &Health) {
     std::future::pending().await
 }
 
-fn routes(serving: &Arc<Serving>, finder: &Arc<Finder>, max_message_bytes: usize) -> Routes {
-    let classifier = Classifier { serving: Arc::clone(serving) };
-    let catalog = Catalog { serving: Arc::clone(serving), finder: Arc::clone(finder) };
-    let heads = Heads { serving: Arc::clone(serving) };
-    Routes::new(ClassifierServiceServer::new(classifier).max_decoding_message_size(max_message_bytes))
-        .add_service(CatalogServiceServer::new(catalog).max_decoding_message_size(max_message_bytes))
-        .add_service(HeadServiceServer::new(heads).max_decoding_message_size(max_message_bytes))
-        .add_service(
-            RegistryServiceServer::new(RegistryTools::new(Arc::clone(serving)))
-                .max_decoding_message_size(max_message_bytes),
-        )
-        .add_service(TenantServiceServer::new(Tenants).max_decoding_message_size(max_message_bytes))
+/// What the services are made of.
+struct Services<'a> {
+    serving: &'a Arc<Serving>,
+    finder: &'a Arc<Finder>,
+    listing: Option<&'a Arc<Listing>>,
+}
+
+impl Services<'_> {
+    fn routes(&self, max_message_bytes: usize) -> Routes {
+        let classifier = Classifier { serving: Arc::clone(self.serving) };
+        let catalog = Catalog { serving: Arc::clone(self.serving), finder: Arc::clone(self.finder) };
+        let heads = Heads { serving: Arc::clone(self.serving), listing: self.listing.cloned() };
+        Routes::new(ClassifierServiceServer::new(classifier).max_decoding_message_size(max_message_bytes))
+            .add_service(CatalogServiceServer::new(catalog).max_decoding_message_size(max_message_bytes))
+            .add_service(HeadServiceServer::new(heads).max_decoding_message_size(max_message_bytes))
+            .add_service(
+                RegistryServiceServer::new(RegistryTools::new(Arc::clone(self.serving)))
+                    .max_decoding_message_size(max_message_bytes),
+            )
+            .add_service(TenantServiceServer::new(Tenants).max_decoding_message_size(max_message_bytes))
+    }
 }
 
 fn add_reflection(routes: Routes) -> Result<Routes, ServeError> {

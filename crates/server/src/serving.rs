@@ -9,7 +9,11 @@ use tonic::Status;
 
 use crate::adjustable::Adjustable;
 use crate::changes::Changes;
+use crate::refusals::Refusals;
 use crate::status;
+
+/// Callers that watch the tasks at the same time.
+const MAX_WATCHES: usize = 256;
 
 /// Evaluations at the same time: each keeps the logits of its rows.
 const MAX_EVALUATIONS: usize = 4;
@@ -38,6 +42,8 @@ pub(crate) struct Serving {
     encoder_dir: Option<PathBuf>,
     exports: Arc<Semaphore>,
     evaluations: Arc<Semaphore>,
+    watches: Arc<Semaphore>,
+    refusals: Arc<Refusals>,
     fits: Semaphore,
     bundles: Arc<Semaphore>,
     adjustable: watch::Receiver<Adjustable>,
@@ -53,14 +59,32 @@ impl Serving {
     ) -> Self {
         let exports = Arc::new(Semaphore::new(MAX_MODEL_EXPORTS));
         let evaluations = Arc::new(Semaphore::new(MAX_EVALUATIONS));
+        let watches = Arc::new(Semaphore::new(MAX_WATCHES));
         let fits = Semaphore::new(1);
         let bundles = Arc::new(Semaphore::new(1));
-        Self { engine, changes, phase, encoder_dir, exports, evaluations, fits, bundles, adjustable }
+        Self {
+            engine,
+            changes,
+            phase,
+            encoder_dir,
+            exports,
+            evaluations,
+            watches,
+            refusals: Arc::default(),
+            fits,
+            bundles,
+            adjustable,
+        }
     }
 
     /// The files of the served encoder.
     pub(crate) fn encoder_dir(&self) -> Option<&Path> {
         self.encoder_dir.as_deref()
+    }
+
+    /// The heads that were refused.
+    pub(crate) fn refusals(&self) -> &Arc<Refusals> {
+        &self.refusals
     }
 
     /// The one place for a fit.
@@ -95,6 +119,11 @@ impl Serving {
     pub(crate) fn bundle_permit(&self) -> Result<OwnedSemaphorePermit, Status> {
         let busy = |_| status::one_at_a_time("bundles", "another bundle is being installed");
         Arc::clone(&self.bundles).try_acquire_owned().map_err(busy)
+    }
+
+    /// Leave to watch the tasks, until it is dropped.
+    pub(crate) fn watch_permit(&self) -> Result<OwnedSemaphorePermit, Status> {
+        Arc::clone(&self.watches).try_acquire_owned().map_err(|_| status::too_many_watches())
     }
 
     /// Leave to export a whole model, until it is dropped.

@@ -164,6 +164,22 @@ pub(crate) fn too_many_exports() -> Status {
     status(Code::ResourceExhausted, message, details)
 }
 
+/// Whether what was refused may go well later without a change of what was asked.
+pub(crate) fn may_pass(refusal: &Status) -> bool {
+    matches!(
+        refusal.code(),
+        Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Aborted | Code::Internal
+    )
+}
+
+/// More callers watch the tasks than may.
+pub(crate) fn too_many_watches() -> Status {
+    let message = "too many callers watch the tasks";
+    let mut details = ErrorDetails::with_quota_failure_violation("watches", message);
+    details.set_retry_info(Some(RETRY_LATER));
+    status(Code::ResourceExhausted, message, details)
+}
+
 /// A row that cannot be used, where such rows are not skipped.
 pub(crate) fn bad_row(line: u64, field: &str, reason: &str) -> Status {
     let message = format!("row {line}: {}: {}", echo(field), echo(reason));

@@ -11,6 +11,8 @@ use tokio::time::Instant;
 
 use crate::confidence::confidence;
 use crate::from_proto::Wanted;
+use crate::heads_folder::{Folder, State};
+use crate::refusals::Refusal;
 
 /// An answer, whether it was asked of one task or of many.
 pub(crate) struct AnsweredRef<'a> {
@@ -147,6 +149,25 @@ fn sample(input: &Input) -> v1::Input {
         choices: input.choices.clone(),
         tokens: input.tokens.clone(),
     }
+}
+
+/// A head folder and what became of it.
+pub(crate) fn watched_head(folder: Folder) -> v1::WatchedHead {
+    let Folder { path, task, state } = folder;
+    let (state, reason, version) = match state {
+        State::Served(version) => (v1::WatchedHeadState::Served, String::new(), version.number()),
+        State::Waiting(reason) => (v1::WatchedHeadState::Waiting, reason, 0),
+        State::Refused(reason) => (v1::WatchedHeadState::Refused, reason, 0),
+    };
+    let task = task.map(|task| task.to_string()).unwrap_or_default();
+    v1::WatchedHead { folder: path, task, state: state.into(), reason, version }
+}
+
+/// A head that is no version of its task.
+pub(crate) fn refused_head(refusal: Refusal) -> v1::RefusedHead {
+    let Refusal { unix_seconds, reason, digest, source } = refusal;
+    let refused_at = Some(prost_types::Timestamp { seconds: unix_seconds.cast_signed(), nanos: 0 });
+    v1::RefusedHead { reason, head_digest: digest, source, refused_at }
 }
 
 /// The measured figures of a head, by name.

@@ -16,6 +16,8 @@ const WIRE: &[&str] = &[
     "confidence.rs",
     "catalog.rs",
     "finding.rs",
+    "watching.rs",
+    "watching/tests.rs",
     "heads.rs",
     "install.rs",
     "bundles.rs",

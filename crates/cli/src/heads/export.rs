@@ -28,6 +28,9 @@ pub(crate) struct Arguments {
     /// What the files look like.
     #[arg(long, value_enum, default_value_t = Shape::Head)]
     format: Shape,
+    /// Add what the server answers for the head's samples, to which the next server holds it.
+    #[arg(long)]
+    goldens: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -45,7 +48,9 @@ pub(crate) async fn run(arguments: Arguments, session: &mut Session) -> Result<O
         Shape::Head => ExportFormat::HeadFolder,
         Shape::Transformers => ExportFormat::Transformers,
     };
-    let request = ExportHeadRequest { task: arguments.task, version: arguments.version, format: format.into() };
+    let Arguments { task, version, goldens, .. } = &arguments;
+    let request =
+        ExportHeadRequest { task: task.clone(), version: version.clone(), format: format.into(), goldens: *goldens };
     let reply = client.export_head(session.call(request)).await.map_err(|status| session.failed(status))?;
     let mut parts = reply.into_inner();
     let first = parts.message().await.map_err(|status| session.failed(status))?;

@@ -1,6 +1,6 @@
 //! `headwater heads versions`: every version of a task.
 
-use api::v1::{HeadVersion, ListVersionsRequest, ShadowAgreement, VersionState};
+use api::v1::{HeadVersion, ListVersionsRequest, RefusedHead, ShadowAgreement, VersionState};
 use clap::Args;
 use serde_json::json;
 
@@ -42,6 +42,9 @@ pub(crate) async fn run(arguments: Arguments, session: &mut Session) -> Result<O
                 line["generation"] = json!(reply.generation);
                 session.printer.json(&line)?;
             }
+            if let Some(refused) = &reply.refused {
+                session.printer.json(&refused_fields(refused))?;
+            }
         }
         Format::Table => {
             let mut shown = table_of_lines(["VERSION", "ALIASES", "STATE", "OUTPUTS", "HEAD", "SOURCE"]);
@@ -68,10 +71,26 @@ pub(crate) async fn run(arguments: Arguments, session: &mut Session) -> Result<O
             if let Some(rule) = &reply.retention {
                 session.printer.line(&retention::in_words(Some(rule)))?;
             }
+            if let Some(refused) = &reply.refused {
+                let when = refused.refused_at.map(|at| at.to_string()).unwrap_or_default();
+                let line = format!("refused at {when}, from {}: {}", refused.source, refused.reason);
+                session.printer.line(&one_line(&line))?;
+            }
             session.printer.line(&format!("generation {}", reply.generation))?;
         }
     }
     Ok(Outcome::Done)
+}
+
+/// A line as those of the versions, of something that is none.
+fn refused_fields(refused: &RefusedHead) -> serde_json::Value {
+    json!({
+        "state": "refused",
+        "state_reason": refused.reason,
+        "head_digest": refused.head_digest,
+        "refused_at": refused.refused_at.map(|at| at.to_string()),
+        "source": refused.source,
+    })
 }
 
 fn agreement_fields(agreement: &ShadowAgreement) -> serde_json::Value {

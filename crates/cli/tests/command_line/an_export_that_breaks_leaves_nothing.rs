@@ -96,6 +96,13 @@ impl HeadService for Exporter {
         not_here()
     }
 
+    async fn list_watched_heads(
+        &self,
+        _: Request<v1::ListWatchedHeadsRequest>,
+    ) -> Result<Response<v1::ListWatchedHeadsResponse>, Status> {
+        not_here()
+    }
+
     async fn update_metadata(
         &self,
         _: Request<v1::UpdateMetadataRequest>,

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::error::Stage;
 use crate::model::Reads;
+use crate::shares::Lane;
 use crate::tokens::Tokens;
 
 type Reply = oneshot::Receiver<Result<Done, EngineError>>;
@@ -15,7 +16,7 @@ const POOLED: Reads = Reads { pooled: true, cls: false, tokens: false };
 const TOKENS: Reads = Reads { pooled: false, cls: false, tokens: true };
 
 fn queue() -> Queue {
-    Queue::new(Budget { tokens: 100, rows: 10 }, 5, Arc::default())
+    Queue::new(Budget { tokens: 100, rows: 10 }, 5, Arc::default(), Arc::default())
 }
 
 /// Puts one row in line, of `length` tokens that are all `id`.
@@ -33,7 +34,8 @@ fn push_as(
     let row = Row { tokens: Arc::new(tokens), task_embedding: None, adapter: None, reads };
     let key = RowKey::new(&row, &BuildHasherDefault::<DefaultHasher>::default());
     let (reply, receiver) = oneshot::channel();
-    let subscriber = Subscriber { reply, deadline, queued_at: Instant::now(), taken: Arc::default() };
+    let subscriber =
+        Subscriber { reply, deadline, queued_at: Instant::now(), taken: Arc::default(), lane: Lane::default() };
     queue.push(vec![(key, row, subscriber)], priority).unwrap();
     receiver
 }

@@ -129,6 +129,10 @@ impl Engine {
             let reason = "at least one task is needed".to_owned();
             return Err(EngineError::InvalidField { field: "tasks".to_owned(), reason });
         }
+        let reading = match heads.first() {
+            Some((key, _)) => self.on_behalf(reading, &key.tenant),
+            None => reading,
+        };
         over_limit("tasks", heads.len(), self.limits().max_tasks)?;
         if let Truncation::Windows(_) = reading.truncation {
             return self.classify_each_in_windows(ManyAsk { heads, input, mode, reading }, outcomes).await;

@@ -19,7 +19,7 @@ use crate::live::ServedHead;
 use crate::model::{Row, RowOutput};
 use crate::row_key::RowKey;
 use crate::rows::{Cost, Sequence, invalid};
-use crate::task::{Selector, TaskKey};
+use crate::task::{Selector, TaskKey, TenantName};
 use crate::tokens::{TokenizeRequest, Tokenizer, Tokens};
 use crate::worker::WorkerState;
 
@@ -31,6 +31,11 @@ const MOST_BYTES_INLINE: usize = 1 << 10;
 impl Engine {
     pub(super) fn find(&self, key: &TaskKey, selector: &Selector) -> Result<Arc<ServedHead>, EngineError> {
         self.live.find(key).and_then(|task| task.select(selector)).ok_or(EngineError::NotFound)
+    }
+
+    /// `reading` for a task of `tenant`, whose share its rows take where the caller names nobody else.
+    pub(super) fn on_behalf(&self, reading: Reading, tenant: &TenantName) -> Reading {
+        Reading { lane: reading.lane.or_else(|| Some(self.shares.lane(tenant))), ..reading }
     }
 
     pub(super) fn check_up(&self) -> Result<(), EngineError> {
@@ -140,7 +145,8 @@ impl Engine {
         rows: Vec<Row>,
         reading: Reading,
     ) -> Result<(Vec<Pending>, Arc<AtomicBool>), EngineError> {
-        let Reading { deadline, priority, .. } = reading;
+        let Reading { deadline, priority, lane, .. } = reading;
+        let lane = lane.unwrap_or_default();
         let taken = Arc::new(AtomicBool::new(false));
         let queued_at = Instant::now();
         let mut in_line = Vec::new();
@@ -154,7 +160,7 @@ impl Engine {
                 continue;
             }
             let (reply, receiver) = oneshot::channel();
-            in_line.push((key, row, Subscriber { reply, deadline, queued_at, taken: Arc::clone(&taken) }));
+            in_line.push((key, row, Subscriber { reply, deadline, queued_at, taken: Arc::clone(&taken), lane }));
             pending.push(Pending { known, rest: Some(receiver), is_taken: false });
         }
         if !in_line.is_empty() {

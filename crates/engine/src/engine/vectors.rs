@@ -80,7 +80,10 @@ impl Engine {
             return Err(EngineError::InvalidField { field: format!("inputs[{index}].choices"), reason });
         }
         let permit = self.admit(cost, ask.reading.priority).await?;
-        let reading = ask.reading;
+        let reading = match &ask.task {
+            Some((key, _)) => self.on_behalf(ask.reading, &key.tenant),
+            None => ask.reading,
+        };
         let inputs = ask.inputs;
         let started = Instant::now();
         let (inputs, tokens) = self

@@ -149,7 +149,7 @@ impl Engine {
         let question = Question {
             served: Arc::clone(&served),
             mode,
-            reading: ask.reading,
+            reading: self.on_behalf(ask.reading, &ask.key.tenant),
             strategy: Strategy::OnlyFirst,
             cost,
             permit,
