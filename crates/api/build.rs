@@ -10,13 +10,14 @@ use prost::Message;
 const CONTRACT: &str = "../../proto";
 
 /// Every file that is not reached by an import of another one.
-const ROOTS: [&str; 7] = [
+const ROOTS: [&str; 8] = [
     "headwater/v1/classifier.proto",
     "headwater/v1/catalog.proto",
     "headwater/v1/heads.proto",
     "headwater/v1/server.proto",
     "headwater/v1/tenants.proto",
     "headwater/v1/audit.proto",
+    "headwater/v1/registry.proto",
     // No message of ours names them, but every error carries them: a client that knows the contract from reflection
     // alone can read them.
     "google/rpc/error_details.proto",

@@ -67,6 +67,7 @@ async fn engine(gate: &Gate) -> (Arc<Engine>, Batches) {
             versions: BTreeMap::from([(Version::FIRST, Arc::new(served))]),
             aliases: BTreeMap::from([(Alias::live(), Version::FIRST)]),
             traffic: None,
+            retention: engine::Retention::default(),
             generation: 1,
         });
     }

@@ -67,7 +67,8 @@ async fn until_refused(server: &TestServer, folder: &str) {
 
 async fn set_alias(server: &TestServer, task: &str, alias: &str, change: Change) {
     let (task, alias) = (task.to_owned(), alias.to_owned());
-    let request = v1::SetAliasRequest { task, alias, change: Some(change), expected_generation: None };
+    let request =
+        v1::SetAliasRequest { task, alias, change: Some(change), expected_generation: None, expected_version: None };
     server.heads().set_alias(request).await.unwrap();
 }
 

@@ -4,6 +4,7 @@
 
 mod asking;
 mod auditing;
+mod backing_up;
 mod caching;
 mod certificates;
 mod checking_heads;
@@ -28,6 +29,7 @@ mod hanging_on;
 mod health;
 mod heads_folder;
 mod installing;
+mod installing_bundles;
 mod listing;
 mod many_tasks;
 mod overload;
@@ -36,6 +38,7 @@ mod raw_calls;
 mod reflecting;
 mod refusing;
 mod repeating;
+mod retaining;
 mod rolling_back;
 mod replicas;
 mod rewards;

@@ -28,6 +28,7 @@ async fn install(server: &TestServer, token: &str, task: &str) -> String {
         alias: "hidden".to_owned(),
         change: Some(v1::set_alias_request::Change::Version(2)),
         expected_generation: None,
+        expected_version: None,
     };
     server.heads().set_alias(with(token, alias)).await.unwrap();
     digest

@@ -75,8 +75,15 @@ mod tests {
             }
         }
         services.sort_unstable();
-        let expected =
-            ["AuditService", "CatalogService", "ClassifierService", "HeadService", "ServerService", "TenantService"];
+        let expected = [
+            "AuditService",
+            "CatalogService",
+            "ClassifierService",
+            "HeadService",
+            "RegistryService",
+            "ServerService",
+            "TenantService",
+        ];
         assert_eq!(services, expected);
     }
 }

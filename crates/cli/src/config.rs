@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    audit, classify, compare, embed, evaluate, fit, heads, health, load, score, server, tasks, tenants, tokenize,
-    tokens, zero_shot,
+    audit, classify, compare, embed, evaluate, fit, heads, health, load, registry, score, server, tasks, tenants,
+    tokenize, tokens, zero_shot,
 };
 
 /// Where a server is looked for.
@@ -97,6 +97,9 @@ pub(crate) enum Verb {
     Tokens(tokens::Verb),
     /// Who changed what, newest first.
     Audit(audit::Arguments),
+    /// Count, check, back up and sweep what the server has stored.
+    #[command(subcommand)]
+    Registry(registry::Verb),
     /// Ask whether the server is ready.
     Health(health::Arguments),
     /// Look after the running server.

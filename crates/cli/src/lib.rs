@@ -31,6 +31,7 @@ mod fit;
 mod tenants;
 mod tokens;
 mod audit;
+mod registry;
 mod health;
 mod server;
 mod load;
@@ -114,6 +115,7 @@ async fn obey(verb: Verb, session: &mut Session) -> Result<Outcome, CliError> {
         Verb::Tenants(verb) => tenants::run(verb, session).await,
         Verb::Tokens(verb) => tokens::run(verb, session).await,
         Verb::Audit(arguments) => audit::run(arguments, session).await,
+        Verb::Registry(verb) => registry::run(verb, session).await,
         Verb::Health(arguments) => health::run(arguments, session).await,
         Verb::Server(verb) => server::run(verb, session).await,
         Verb::Load(arguments) => load::run(arguments, session).await,

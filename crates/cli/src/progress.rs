@@ -100,5 +100,7 @@ fn stage_name(stage: Stage) -> &'static str {
         Stage::TaskEmbedding => "embedding",
         Stage::Judging => "judging",
         Stage::Installing => "installing",
+        Stage::Verifying => "verifying",
+        Stage::Trying => "trying",
     }
 }

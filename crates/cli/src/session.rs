@@ -9,6 +9,7 @@ use api::v1::audit_service_client::AuditServiceClient;
 use api::v1::catalog_service_client::CatalogServiceClient;
 use api::v1::classifier_service_client::ClassifierServiceClient;
 use api::v1::head_service_client::HeadServiceClient;
+use api::v1::registry_service_client::RegistryServiceClient;
 use api::v1::server_service_client::ServerServiceClient;
 use api::v1::tenant_service_client::TenantServiceClient;
 use tonic::{Request, Status};
@@ -80,6 +81,10 @@ impl Session {
 
     pub(crate) async fn audit(&mut self) -> Result<AuditServiceClient<Connection>, CliError> {
         Ok(AuditServiceClient::new(self.connection().await?).max_decoding_message_size(MAX_REPLY_BYTES))
+    }
+
+    pub(crate) async fn registry(&mut self) -> Result<RegistryServiceClient<Connection>, CliError> {
+        Ok(RegistryServiceClient::new(self.connection().await?).max_decoding_message_size(MAX_REPLY_BYTES))
     }
 
     pub(crate) async fn server(&mut self) -> Result<ServerServiceClient<Connection>, CliError> {

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::ask::Mode;
 use crate::head::Head;
+use crate::retention::Retention;
 use crate::shadow::{Judge, LiveTraffic};
 use crate::task::{Alias, Selector, TaskKey, TenantName, Version};
 use crate::traffic::Call;
@@ -42,6 +43,8 @@ pub struct LiveTask {
     pub aliases: BTreeMap<Alias, Version>,
     /// How calls that name no version are divided; `None` where all go to the live one.
     pub traffic: Option<Arc<LiveTraffic>>,
+    /// Which versions are kept without anybody naming them.
+    pub retention: Retention,
     /// Grows with every change to this task.
     pub generation: u64,
 }

@@ -13,7 +13,7 @@ use crate::files;
 use crate::journal::{self, Account, Journal};
 use crate::load::{self, DamagedHead, Proven};
 use crate::lock::DirectoryLock;
-use crate::objects::ObjectFolder;
+use crate::objects::{ObjectFolder, Swept};
 use crate::record::{META_KEY, MetaRecord, Record};
 use crate::registry::{Durable, OpenOptions};
 use crate::space::Space;
@@ -37,7 +37,7 @@ pub struct BootReport {
     /// Why the record store was rebuilt from the journal, if it was.
     pub rebuilt: Option<String>,
     /// Unused or half-written object files removed.
-    pub swept: usize,
+    pub swept: Swept,
 }
 
 /// Opens `dir` for changes.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use engine::{About, Alias, Head, Quota, Selector, TaskKey, TenantName, Traffic, Version};
+use engine::{About, Alias, Head, Quota, Retention, Selector, TaskKey, TenantName, Traffic, Version};
 
 use crate::digest::Digest;
 use crate::tenants::{NewToken, TokenId};
@@ -68,6 +68,17 @@ pub enum Change {
         /// The task's generation as the caller read it; `None` does not compare.
         expected_generation: Option<u64>,
     },
+    /// Sets which versions of a task are kept without anybody naming them, and gives up the others in the same step.
+    SetRetention {
+        /// The task.
+        key: TaskKey,
+        /// The rule; an empty one keeps everything.
+        retention: Retention,
+        /// The task's generation as the caller read it; `None` does not compare.
+        expected_generation: Option<u64>,
+    },
+    /// Gives up what has grown too old by the rule of its task. Every other change does so for the tasks it touches.
+    Retire,
     /// Removes a version for good; its number is never given again.
     DeleteVersion {
         /// The task.
@@ -188,6 +199,8 @@ pub struct StoredTask {
     pub previous: BTreeMap<Alias, Version>,
     /// How its calls are divided.
     pub traffic: Traffic,
+    /// Which versions are kept without anybody naming them.
+    pub retention: Retention,
     /// Versions whose objects are damaged: known, never served, can be deleted.
     pub damaged: BTreeSet<Version>,
     /// The generation of the last change to the task.
@@ -231,6 +244,12 @@ impl StoredTask {
         self.versions.get(version)
     }
 
+    /// Whether an alias names `version` or named it before its last move, or the traffic rule needs it.
+    pub(crate) fn holds(&self, version: Version) -> bool {
+        self.aliases.values().chain(self.previous.values()).any(|named| *named == version)
+            || self.traffic.holds(version)
+    }
+
     pub(crate) fn has_version(&self, version: Version) -> bool {
         self.versions.contains_key(&version) || self.damaged.contains(&version)
     }
@@ -258,7 +277,7 @@ pub struct HistoryEntry {
     pub alias: Option<Alias>,
     /// Where the alias pointed before.
     pub previous: Option<Version>,
-    /// How many versions were installed.
+    /// How many versions were installed; of a retention rule that was set or applied alone, how many it gave up.
     pub heads: u32,
 }
 
@@ -279,4 +298,8 @@ pub enum Action {
     Rollback,
     /// The traffic rule was set.
     SetTraffic,
+    /// The retention rule was set.
+    SetRetention,
+    /// Versions were given up because they had grown too old.
+    Retire,
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use engine::{About, Adapter, Alias, Head, HeadParts, TaskKey, TaskName, TenantName, Traffic, Version};
+use engine::{About, Adapter, Alias, Head, HeadParts, Retention, TaskKey, TaskName, TenantName, Traffic, Version};
 
 use crate::adapter_tensors;
 use crate::change::{Action, HeadObjects, HistoryEntry, Install, Installed, MAX_ALIASES, StoredTask};
@@ -194,6 +194,8 @@ impl<'state> Draft<'state> {
         if task.traffic.holds(version) && !with_aliases && !is_last {
             return Err(RegistryError::TrafficInUse { key: key.clone(), version });
         }
+        let of_this_draft = task.versions.get(&version).map(|installed| installed.objects);
+        self.dropped.extend(of_this_draft.iter().flat_map(HeadObjects::iter));
         self.dropped.extend(self.state.objects_of(key, version));
         let task = self.touch(key);
         task.aliases.retain(|_, named| *named != version);
@@ -202,6 +204,9 @@ impl<'state> Draft<'state> {
         task.traffic = task.traffic.without(version);
         task.versions.remove(&version);
         task.damaged.remove(&version);
+        if task.is_empty() {
+            task.retention = Retention::default();
+        }
         self.removed.push((key.clone(), version));
         let entry = self.entry(Action::DeleteVersion, key, Some(version));
         self.note(entry);
@@ -213,12 +218,12 @@ impl<'state> Draft<'state> {
         self.touched.get(key).or_else(|| self.state.task(key))
     }
 
-    fn existing(&self, key: &TaskKey) -> Result<&StoredTask, RegistryError> {
+    pub(crate) fn existing(&self, key: &TaskKey) -> Result<&StoredTask, RegistryError> {
         self.peek(key).filter(|task| !task.is_empty()).ok_or_else(|| RegistryError::UnknownTask { key: key.clone() })
     }
 
     /// The task, to be changed: it now counts as changed by this draft.
-    fn touch(&mut self, key: &TaskKey) -> &mut StoredTask {
+    pub(crate) fn touch(&mut self, key: &TaskKey) -> &mut StoredTask {
         let state = self.state;
         let task = self.touched.entry(key.clone()).or_insert_with(|| state.task(key).cloned().unwrap_or_default());
         task.generation = self.generation;
@@ -310,7 +315,7 @@ impl<'state> Draft<'state> {
         Ok((digest, added.or_else(|| self.state.adapter(&digest)).unwrap_or_else(|| Arc::clone(adapter))))
     }
 
-    fn entry(&self, action: Action, key: &TaskKey, version: Option<Version>) -> HistoryEntry {
+    pub(crate) fn entry(&self, action: Action, key: &TaskKey, version: Option<Version>) -> HistoryEntry {
         HistoryEntry {
             generation: self.generation,
             unix_seconds: self.unix_seconds,

@@ -77,6 +77,13 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), RegistryError> {
     written
 }
 
+/// Bytes that anybody may still write to the disk that holds `dir`.
+pub(crate) fn free_bytes(dir: &Path) -> Result<u64, RegistryError> {
+    let stat =
+        rustix::fs::statvfs(dir).map_err(|error| RegistryError::io("ask for the free space of", dir)(error.into()))?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
 /// Refuses network file systems, whose locks and syncs may not hold.
 pub(crate) fn check_local(dir: &Path) -> Result<(), RegistryError> {
     let stat =

@@ -67,8 +67,8 @@ pub(crate) fn prove(records: &Records) -> Option<Proven> {
             Record::Meta(found) => meta = Some((found, generation)),
             Record::Head(key, version, record) => heads.push(HeadVersion { key, version, generation, record }),
             Record::Task(key, record) => {
-                let TaskRecord { last_version, aliases, traffic } = record;
-                let mut task = StoredTask { generation, last_version, traffic, ..Default::default() };
+                let TaskRecord { last_version, aliases, traffic, retention } = record;
+                let mut task = StoredTask { generation, last_version, traffic, retention, ..Default::default() };
                 for AliasRecord { alias, version, previous } in aliases {
                     task.previous.extend(previous.map(|previous| (alias.clone(), previous)));
                     task.aliases.insert(alias, version);

@@ -33,6 +33,15 @@ pub(crate) struct ObjectFolder {
     handle: File,
 }
 
+/// What was removed because nothing needs it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Object files, the half-written ones included.
+    pub files: usize,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
 impl NewObject {
     pub(crate) fn bytes(&self) -> Cow<'_, [u8]> {
         match self {
@@ -120,15 +129,24 @@ impl ObjectFolder {
         }
     }
 
-    /// Removes whatever a crash left: partial files, and objects that are not in `referenced`.
-    pub(crate) fn sweep(&self, referenced: &HashSet<Digest>) -> Result<usize, RegistryError> {
-        let mut swept = 0;
+    /// Digest and size of every object, unchecked.
+    pub(crate) fn sizes(&self) -> Result<Vec<(Digest, u64)>, RegistryError> {
+        // One that goes away meanwhile has no bytes.
+        let size = |digest: Digest| (digest, fs::metadata(self.path(&digest)).map_or(0, |metadata| metadata.len()));
+        Ok(self.list()?.into_iter().map(size).collect())
+    }
+
+    /// Removes whatever a crash left: partial files, and objects that are not in `kept`. Nothing may be written meanwhile.
+    pub(crate) fn sweep(&self, kept: &HashSet<Digest>) -> Result<Swept, RegistryError> {
+        let mut swept = Swept::default();
         for name in self.names()? {
-            let unused = Digest::from_hex(&name).is_ok_and(|digest| !referenced.contains(&digest));
+            let unused = Digest::from_hex(&name).is_ok_and(|digest| !kept.contains(&digest));
             if unused || name.ends_with(PARTIAL_SUFFIX) {
                 let path = self.dir.join(name);
+                let bytes = fs::metadata(&path).map_or(0, |metadata| metadata.len());
                 fs::remove_file(&path).map_err(RegistryError::io("remove", &path))?;
-                swept += 1;
+                swept.files += 1;
+                swept.bytes += bytes;
             }
         }
         Ok(swept)

@@ -70,6 +70,11 @@ pub(crate) fn plan(
             draft.check_generation(&key, expected_generation)?;
             draft.set_traffic(&key, traffic)?;
         }
+        Change::SetRetention { key, retention, expected_generation } => {
+            draft.check_generation(&key, expected_generation)?;
+            draft.set_retention(&key, retention)?;
+        }
+        Change::Retire => draft.retire_everywhere()?,
         Change::DeleteVersion { key, version, with_aliases } => draft.delete(&key, version, with_aliases)?,
         Change::CreateTenant { name, description, quota } => draft.create_tenant(name, description, quota)?,
         Change::SetQuota { name, quota } => draft.set_quota(name, quota)?,
@@ -77,6 +82,7 @@ pub(crate) fn plan(
         Change::CreateToken(token) => draft.create_token(token)?,
         Change::RevokeToken { id } => draft.revoke_token(id)?,
     }
+    draft.retire_touched()?;
     finish(state, draft, author)
 }
 
@@ -162,6 +168,7 @@ fn task_record(task: &StoredTask) -> TaskRecord {
         last_version: task.last_version,
         aliases: task.aliases.iter().map(alias).collect(),
         traffic: task.traffic,
+        retention: task.retention,
     }
 }
 

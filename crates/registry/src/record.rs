@@ -8,12 +8,13 @@
 //!           'n' tenant                           a tenant that was made
 //!           'k' token's id (8 bytes)             a token
 //!           'a' generation(u64 BE)               one entry of the audit log
-//! value     "hwrc" | schema u8: 1, 2 or 3 | key length u32, key | generation u64 | payload length u32, payload | SHA-256 of all before
+//! value     "hwrc" | schema u8: 1 to 3 | key length u32, key | generation u64 | payload length u32, payload | SHA-256 of all before
 //! ```
 //! A record has schema 1 where that can say all of it, so that earlier programs can read a registry which uses nothing
 //! new; they refuse to open one that does. Schema 2 is that of tasks with an alias that has moved or with a traffic rule,
 //! whose payload goes on behind that of schema 1 (`task_record.rs`), and of the history's entries on rollbacks and rules.
-//! Schema 3 is that of tenants and tokens (`tenant_record.rs`) and of the audit log (`audit_log.rs`).
+//! Schema 3 is that of tenants and tokens (`tenant_record.rs`), of the audit log (`audit_log.rs`), of tasks with a
+//! retention rule, and of the history's entries on those.
 //! Numbers are little-endian except in keys, where big-endian keeps them sorted. A value has at most 4,096 bytes and a
 //! key at most 512: larger ones would leave the range in which the store below keeps its promises. Anything without a
 //! small bound (labels, prompts, numbers) is an object, and the record holds its digest.
@@ -156,29 +157,39 @@ impl Record {
         let generation = fields.u64()?;
         let mut payload = FieldReader(fields.bytes()?);
         let mut record = read_payload(key, &mut payload, generation)?;
-        if schema == SECOND_SCHEMA {
-            match &mut record {
-                Record::Task(_, task) => task.read_on(&mut payload)?,
-                Record::Head(_, _, head) => head.objects.adapter = Some(payload.digest()?),
-                Record::History(_) => {}
-                Record::Meta(_) | Record::Tenant(..) | Record::Token(..) | Record::Audit(_) => return None,
+        match (&mut record, schema) {
+            (Record::Tenant(..) | Record::Token(..) | Record::Audit(_), THIRD_SCHEMA) => {}
+            (Record::Tenant(..) | Record::Token(..) | Record::Audit(_), _) => return None,
+            (_, SCHEMA) | (Record::History(_), _) => {}
+            (Record::Task(_, task), SECOND_SCHEMA) => task.read_on(&mut payload)?,
+            (Record::Task(_, task), _) => {
+                task.read_on(&mut payload)?;
+                task.read_retention(&mut payload)?;
             }
+            (Record::Head(_, _, head), SECOND_SCHEMA) => head.objects.adapter = Some(payload.digest()?),
+            (Record::Head(..) | Record::Meta(_), _) => return None,
         }
         (fields.is_at_end() && payload.is_at_end()).then_some((record, generation))
     }
 }
 
 impl Record {
-    /// The first schema that has a place for all of it.
+    /// The first schema that has a place for all it holds.
     fn schema(&self) -> u8 {
-        let is_second = match self {
-            Self::Meta(_) => false,
-            Self::Head(_, _, head) => head.objects.adapter.is_some(),
-            Self::Task(_, task) => task.goes_on(),
-            Self::History(entry) => matches!(entry.action, Action::Rollback | Action::SetTraffic),
-            Self::Tenant(..) | Self::Token(..) | Self::Audit(_) => return THIRD_SCHEMA,
-        };
-        if is_second { SECOND_SCHEMA } else { SCHEMA }
+        match self {
+            Self::Meta(_) => SCHEMA,
+            Self::Head(_, _, head) if head.objects.adapter.is_some() => SECOND_SCHEMA,
+            Self::Head(..) => SCHEMA,
+            Self::Task(_, task) => task.schema(),
+            Self::History(entry) => match entry.action {
+                Action::Install | Action::SetAlias | Action::RemoveAlias | Action::DeleteVersion | Action::Describe => {
+                    SCHEMA
+                }
+                Action::Rollback | Action::SetTraffic => SECOND_SCHEMA,
+                Action::SetRetention | Action::Retire => THIRD_SCHEMA,
+            },
+            Self::Tenant(..) | Self::Token(..) | Self::Audit(_) => THIRD_SCHEMA,
+        }
     }
 }
 
@@ -246,6 +257,8 @@ fn write_history(entry: &HistoryEntry, payload: &mut FieldWriter) {
         Action::Describe => 5,
         Action::Rollback => 6,
         Action::SetTraffic => 7,
+        Action::SetRetention => 8,
+        Action::Retire => 9,
     });
     payload.bytes(entry.key.tenant.as_str().as_bytes());
     payload.bytes(entry.key.task.as_str().as_bytes());
@@ -267,6 +280,8 @@ fn read_history(payload: &mut FieldReader<'_>, generation: u64) -> Option<Histor
             5 => Action::Describe,
             6 => Action::Rollback,
             7 => Action::SetTraffic,
+            8 => Action::SetRetention,
+            9 => Action::Retire,
             _ => return None,
         },
         key: TaskKey { tenant: payload.text()?.parse().ok()?, task: payload.text()?.parse().ok()? },
@@ -299,7 +314,8 @@ mod tests {
             previous: None,
         };
         let aliases = (0..aliases).map(alias).collect();
-        Record::Task(key("a"), TaskRecord { last_version: Some(Version::FIRST), aliases, traffic: Traffic::default() })
+        let (traffic, retention) = (Traffic::default(), engine::Retention::default());
+        Record::Task(key("a"), TaskRecord { last_version: Some(Version::FIRST), aliases, traffic, retention })
     }
 
     #[test]

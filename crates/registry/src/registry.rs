@@ -4,7 +4,7 @@
 //! requests read what [`Registry::commit`] returned. Reading methods do not touch the disk, [`Registry::export_head`] included.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use std::{fmt, io};
@@ -13,6 +13,7 @@ use engine::{TaskKey, TenantName, Version};
 
 use crate::audit_log::{AuditEntry, Author};
 use crate::boot::{self, BootReport};
+use crate::capture::Pins;
 use crate::change::{Change, Committed, HistoryEntry, StoredTask};
 use crate::digest::Digest;
 use crate::error::RegistryError;
@@ -51,6 +52,11 @@ pub struct Registry {
     /// Why no change is taken.
     read_only: Option<String>,
     report: BootReport,
+    dir: PathBuf,
+    /// Objects that captures read; each capture holds the other end.
+    pins: Pins,
+    /// Objects that were left without a reference while a capture read them.
+    outlived: BTreeSet<Digest>,
     /// Held while the directory is read.
     _shared_lock: Option<DirectoryLock>,
 }
@@ -83,13 +89,23 @@ impl Registry {
     /// [`RegistryError::Locked`], [`RegistryError::RecordsLost`], [`RegistryError::NetworkFileSystem`], or what the
     /// system refused.
     pub fn open(dir: &Path, options: &OpenOptions) -> Result<Self, RegistryError> {
+        let opened = |state, report| Self {
+            state,
+            durable: None,
+            read_only: None,
+            report,
+            dir: dir.to_owned(),
+            pins: Pins::default(),
+            outlived: BTreeSet::new(),
+            _shared_lock: None,
+        };
         if options.read_only {
             let (lock, state, report) = boot::open_read_only(dir)?;
             let read_only = Some(FOR_READING.to_owned());
-            return Ok(Self { state, durable: None, read_only, report, _shared_lock: lock });
+            return Ok(Self { read_only, _shared_lock: lock, ..opened(state, report) });
         }
         let (durable, state, report) = boot::open(dir, options)?;
-        Ok(Self { state, durable: Some(durable), read_only: None, report, _shared_lock: None })
+        Ok(Self { durable: Some(durable), ..opened(state, report) })
     }
 
     /// Makes `change`, of the server's own, durable; see [`Registry::commit_by`].
@@ -231,10 +247,12 @@ impl Registry {
     /// Work that a commit leaves and that may fail without taking it back.
     fn tidy_up(&mut self, dropped: BTreeSet<Digest>) {
         let Some(durable) = &mut self.durable else { return };
-        if !dropped.is_empty() {
+        self.outlived.extend(dropped);
+        if !self.outlived.is_empty() {
             let referenced = self.state.referenced_objects();
-            let unused = dropped.iter().filter(|digest| !referenced.contains(digest));
-            unused.for_each(|digest| durable.objects.remove(digest));
+            self.outlived.retain(|digest| !referenced.contains(digest));
+            let unused = self.outlived.extract_if(.., |digest| !self.pins.holds(digest));
+            unused.for_each(|digest| durable.objects.remove(&digest));
             durable.space.restore();
         }
         if durable.journal.is_long()
@@ -283,14 +301,22 @@ fn is_disk_full(error: &RegistryError) -> bool {
     matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
+mod upkeep;
+
 #[cfg(test)]
 mod aliases;
+#[cfg(test)]
+mod backups;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod first_form;
 #[cfg(test)]
 mod objects;
+#[cfg(test)]
+mod retention;
+#[cfg(test)]
+mod second_form;
 #[cfg(test)]
 mod tenants;
 #[cfg(test)]

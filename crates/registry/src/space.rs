@@ -8,6 +8,7 @@ use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use crate::error::RegistryError;
+use crate::files;
 
 const NAME: &str = "ballast";
 
@@ -65,9 +66,7 @@ impl Space {
     }
 
     fn free(&self) -> Result<u64, RegistryError> {
-        let stat = rustix::fs::statvfs(&self.dir)
-            .map_err(|error| RegistryError::io("ask for the free space of", &self.dir)(error.into()))?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+        files::free_bytes(&self.dir)
     }
 }
 

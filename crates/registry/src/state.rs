@@ -127,14 +127,7 @@ impl State {
 
     /// Every object that some version consists of.
     pub(crate) fn referenced_objects(&self) -> HashSet<Digest> {
-        self.records
-            .range(b"h".to_vec()..b"i".to_vec())
-            .filter_map(|(key, value)| match Record::decode(key, value) {
-                Some((Record::Head(_, _, head), _)) => Some(head.objects),
-                _ => None,
-            })
-            .flat_map(|objects| objects.iter().collect::<Vec<_>>())
-            .collect()
+        referenced_in(&self.records)
     }
 
     /// Takes in what a committed plan has made.
@@ -195,4 +188,16 @@ fn replace<K: Ord, V>(all: &mut BTreeMap<K, Arc<V>>, touched: BTreeMap<K, Option
             None => drop(all.remove(&key)),
         }
     }
+}
+
+/// Every object that some version of these records consists of.
+pub(crate) fn referenced_in(records: &Records) -> HashSet<Digest> {
+    records
+        .range(b"h".to_vec()..b"i".to_vec())
+        .filter_map(|(key, value)| match Record::decode(key, value) {
+            Some((Record::Head(_, _, head), _)) => Some(head.objects),
+            _ => None,
+        })
+        .flat_map(|objects| objects.iter().collect::<Vec<_>>())
+        .collect()
 }

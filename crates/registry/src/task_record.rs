@@ -1,14 +1,17 @@
-//! What is stored of a task beside its versions: the highest number given, its aliases, its traffic rule.
+//! What is stored of a task beside its versions: the highest number given, its aliases, its rules.
 //!
 //! ```text
 //! schema 1   highest version u64 | n u32, n times: alias length u32, alias, version u64
 //! schema 2   the same | n times: version before the last move u64 | canary | shadow
+//! schema 3   the same | versions to keep u32 (0: no such part) | seconds to keep u64 (0: no such part)
 //! canary     0 u8, or: 1 u8, version u64, share f64, split u8 (1 random, 2 key, 3 header)
 //! shadow     0 u8, or: 1 u8, version u64, share f64 (NaN: of all)
 //! ```
 //! 0 stands for no version.
 
-use engine::{Alias, Canary, Shadow, Share, Split, Traffic, Version};
+use std::time::Duration;
+
+use engine::{Alias, Canary, Retention, Shadow, Share, Split, Traffic, Version};
 
 use crate::fields::{FieldReader, FieldWriter};
 use crate::record::version_number;
@@ -19,6 +22,7 @@ pub(crate) struct TaskRecord {
     pub(crate) last_version: Option<Version>,
     pub(crate) aliases: Vec<AliasRecord>,
     pub(crate) traffic: Traffic,
+    pub(crate) retention: Retention,
 }
 
 /// An alias, and where it pointed before its last move.
@@ -30,9 +34,15 @@ pub(crate) struct AliasRecord {
 }
 
 impl TaskRecord {
-    /// Whether it holds what schema 1 has no place for.
-    pub(crate) fn goes_on(&self) -> bool {
-        !self.traffic.is_empty() || self.aliases.iter().any(|alias| alias.previous.is_some())
+    /// The first schema that has a place for all it holds.
+    pub(crate) fn schema(&self) -> u8 {
+        if !self.retention.is_empty() {
+            3
+        } else if !self.traffic.is_empty() || self.aliases.iter().any(|alias| alias.previous.is_some()) {
+            2
+        } else {
+            1
+        }
     }
 
     pub(crate) fn write(&self, payload: &mut FieldWriter) {
@@ -42,12 +52,17 @@ impl TaskRecord {
             payload.bytes(alias.as_str().as_bytes());
             payload.u64(version.number());
         }
-        if !self.goes_on() {
+        let schema = self.schema();
+        if schema == 1 {
             return;
         }
         self.aliases.iter().for_each(|alias| payload.u64(version_number(alias.previous)));
         write_canary(self.traffic.canary, payload);
         write_shadow(self.traffic.shadow, payload);
+        if schema == 3 {
+            payload.u32(self.retention.keep_last.unwrap_or(0));
+            payload.u64(self.retention.keep_for.map_or(0, |keep_for| keep_for.as_secs()));
+        }
     }
 
     /// What schema 1 holds.
@@ -59,7 +74,7 @@ impl TaskRecord {
             let (alias, version) = (payload.text()?.parse().ok()?, Version::new(payload.u64()?)?);
             aliases.push(AliasRecord { alias, version, previous: None });
         }
-        Some(Self { last_version, aliases, traffic: Traffic::default() })
+        Some(Self { last_version, aliases, traffic: Traffic::default(), retention: Retention::default() })
     }
 
     /// What schema 2 holds beyond.
@@ -68,6 +83,16 @@ impl TaskRecord {
             alias.previous = Version::new(payload.u64()?);
         }
         self.traffic = Traffic { canary: read_canary(payload)?, shadow: read_shadow(payload)? };
+        Some(())
+    }
+
+    /// What schema 3 holds beyond that.
+    pub(crate) fn read_retention(&mut self, payload: &mut FieldReader<'_>) -> Option<()> {
+        let (keep_last, seconds) = (payload.u32()?, payload.u64()?);
+        self.retention = Retention {
+            keep_last: Some(keep_last).filter(|number| *number > 0),
+            keep_for: Some(Duration::from_secs(seconds)).filter(|keep_for| !keep_for.is_zero()),
+        };
         Some(())
     }
 }
@@ -126,7 +151,15 @@ mod tests {
 
     fn record(previous: Option<Version>, traffic: Traffic) -> Record {
         let alias = AliasRecord { alias: Alias::live(), version: version(2), previous };
-        Record::Task(key("a"), TaskRecord { last_version: Some(version(3)), aliases: vec![alias], traffic })
+        Record::Task(
+            key("a"),
+            TaskRecord {
+                last_version: Some(version(3)),
+                aliases: vec![alias],
+                traffic,
+                retention: Retention::default(),
+            },
+        )
     }
 
     fn rule(split: Split) -> Traffic {
@@ -159,6 +192,19 @@ mod tests {
     }
 
     #[test]
+    fn a_retention_rule_has_the_third_schema_and_reads_back() {
+        let key = task_key(&key("a"));
+        for (keep_last, seconds) in [(Some(3), None), (None, Some(60)), (Some(1), Some(1))] {
+            let retention = Retention { keep_last, keep_for: seconds.map(Duration::from_secs) };
+            let Record::Task(name, task) = record(None, rule(Split::Key)) else { panic!("a task") };
+            let record = Record::Task(name, TaskRecord { retention, ..task });
+            let value = record.encode(&key, 7).unwrap();
+            assert_eq!(value[4], 3);
+            assert_eq!(Record::decode(&key, &value), Some((record, 7)));
+        }
+    }
+
+    #[test]
     fn a_task_with_the_most_aliases_and_a_rule_is_within_the_limit() {
         let longest = key(&format!("{}/{}", "t".repeat(63), "u".repeat(64)));
         let alias = |number: usize| AliasRecord {
@@ -167,7 +213,8 @@ mod tests {
             previous: Some(version(1)),
         };
         let aliases = (0..crate::MAX_ALIASES).map(alias).collect();
-        let task = TaskRecord { last_version: Some(version(3)), aliases, traffic: rule(Split::Key) };
+        let retention = Retention { keep_last: Some(7), keep_for: Some(Duration::from_secs(60)) };
+        let task = TaskRecord { last_version: Some(version(3)), aliases, traffic: rule(Split::Key), retention };
         let record = Record::Task(longest.clone(), task);
         assert!(record.encode(&task_key(&longest), 7).is_ok());
     }

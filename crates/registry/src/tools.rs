@@ -1,46 +1,37 @@
-//! Offline tools: verify, export, restore, rebuild. They work on a data directory that no server has open, or on a copy.
+//! Offline tools: verify, count, export, import, rebuild, sweep. They work on a data directory that no server has open,
+//! or on a copy.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+mod store_copy;
+mod transfer;
+
+use std::path::Path;
 
 use crate::boot::{self, BootReport, JOURNAL, OBJECTS, RECORDS};
-use crate::digest::Digest;
+use crate::capture::{Capture, Hold};
 use crate::error::RegistryError;
-use crate::files;
-use crate::head_folder::HeadFolder;
 use crate::journal;
-use crate::load::{self, DamagedHead, Proven};
+use crate::load::{self, Proven};
 use crate::lock::DirectoryLock;
-use crate::objects::ObjectFolder;
+use crate::objects::{ObjectFolder, Swept};
 use crate::registry::{OpenOptions, Registry};
 use crate::snapshot;
-use crate::store::{RecordStore, Records, SledStore};
+use crate::state::State;
+use crate::stats::{self, RegistryStats};
+use crate::store::Records;
+use crate::verification::{Verification, VerifyReport};
 
-/// Name of the snapshot in an export.
-const EXPORTED_SNAPSHOT: &str = "registry.snapshot";
-const VERIFY_CACHE_BYTES: u64 = 16 << 20;
+use store_copy::read_store_copy;
 
-/// What [`verify`] found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct VerifyReport {
-    /// The registry's generation.
-    pub generation: u64,
-    /// Versions that are whole, down to the digest of what they would export.
-    pub heads: usize,
-    /// Versions that are not.
-    pub damaged: Vec<DamagedHead>,
-    /// Objects that nothing refers to; the next start removes them.
-    pub unused_objects: usize,
-    /// Anything else that is wrong; the next start would repair it.
-    pub problems: Vec<String>,
-}
+#[cfg(test)]
+pub(crate) use transfer::inspect;
+pub use transfer::{export, import};
 
 /// Checks everything in the data directory `dir` and changes nothing in it.
 ///
 /// # Errors
 /// [`RegistryError::Locked`], [`RegistryError::RecordsLost`], or what the system refused.
 pub fn verify(dir: &Path) -> Result<VerifyReport, RegistryError> {
-    let _lock = DirectoryLock::take_shared(dir)?;
+    let lock = DirectoryLock::take_shared(dir)?;
     let objects = ObjectFolder::open(&dir.join(OBJECTS))?;
     let mut problems = journal::damaged_snapshots(&dir.join(JOURNAL))?;
     let account = journal::load(&dir.join(JOURNAL))?.and_then(|account| prove(account.records));
@@ -59,68 +50,29 @@ pub fn verify(dir: &Path) -> Result<VerifyReport, RegistryError> {
     let stored = stored.ok().flatten();
     let newest = [stored, account].into_iter().flatten().max_by_key(|(proven, _)| proven.generation);
     let Some((proven, records)) = newest else { return Ok(VerifyReport::default()) };
-    let (state, mut damaged) = load::load(records, proven, &objects);
-    let mut heads = 0;
-    for installed in state.tasks().flat_map(|(_, task)| task.versions.values()) {
-        let folder = HeadFolder::of_head(&installed.key.task, &installed.head, installed.encoder)?;
-        if Digest::of(&folder.head_toml) == installed.digest {
-            heads += 1;
-        } else {
-            let reason = "its objects do not make the head that its digest names".to_owned();
-            damaged.push(DamagedHead { key: installed.key.clone(), version: installed.version, reason });
-        }
-    }
+    let (state, damaged) = load::load(records, proven, &objects);
     let referenced = state.referenced_objects();
     let unused_objects = objects.list()?.iter().filter(|digest| !referenced.contains(digest)).count();
-    Ok(VerifyReport { generation: state.generation, heads, damaged, unused_objects, problems })
+    let capture = capture_of(&state, objects, lock);
+    Verification::new(&state, capture, VerifyReport { damaged, unused_objects, problems, ..VerifyReport::default() })
+        .run(|_| {})
 }
 
-/// Writes the registry in `dir` to the new folder `target`: one snapshot and every object it refers to. Equal registries
-/// give equal folders.
+/// Counts and bytes of the registry in `dir`, of which nothing is changed.
 ///
 /// # Errors
-/// As [`Registry::open`] for reading; also if something is at `target` already.
-pub fn export(dir: &Path, target: &Path) -> Result<u64, RegistryError> {
-    if fs::symlink_metadata(target).is_ok() {
-        return Err(RegistryError::folder(target, "exists already"));
-    }
+/// As [`Registry::open`] for reading.
+pub fn stats(dir: &Path) -> Result<RegistryStats, RegistryError> {
     let (_lock, state, _) = boot::open_read_only(dir)?;
-    let partial = target.with_added_extension("part");
-    let written =
-        fs::create_dir_all(partial.join(OBJECTS)).map_err(RegistryError::io("create", &partial)).and_then(|()| {
-            let bytes = snapshot::encode(state.generation, &state.records);
-            files::replace(&partial.join(EXPORTED_SNAPSHOT), &bytes)?;
-            let referenced = state.referenced_objects();
-            referenced.iter().try_for_each(|digest| copy_object(&dir.join(OBJECTS), &partial.join(OBJECTS), digest))?;
-            files::sync_file_system(&partial)?;
-            fs::rename(&partial, target).map_err(RegistryError::io("move", target))
-        });
-    if written.is_err() {
-        let _ = fs::remove_dir_all(&partial);
-    }
-    written.map(|()| state.generation)
+    stats::stats(dir, &state)
 }
 
-/// Makes the data directory `dir`, which must be absent or empty, from an export.
+/// Removes every object file in `dir` that no version needs.
 ///
 /// # Errors
-/// If the export is damaged, or as [`Registry::open`].
-pub fn restore(exported: &Path, dir: &Path, options: &OpenOptions) -> Result<BootReport, RegistryError> {
-    if fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) {
-        return Err(RegistryError::folder(dir, "is not empty"));
-    }
-    let path = exported.join(EXPORTED_SNAPSHOT);
-    let bytes = fs::read(&path).map_err(RegistryError::io("read", &path))?;
-    let damaged = || RegistryError::Damaged { what: "the exported snapshot".to_owned() };
-    let (generation, records) = snapshot::decode(&bytes).ok_or_else(damaged)?;
-    load::prove(&records).ok_or_else(damaged)?;
-    [OBJECTS, JOURNAL].iter().try_for_each(|folder| files::create_directories(&dir.join(folder)))?;
-    for digest in ObjectFolder::open(&exported.join(OBJECTS))?.list()? {
-        copy_object(&exported.join(OBJECTS), &dir.join(OBJECTS), &digest)?;
-    }
-    files::sync_file_system(dir)?;
-    journal::write_snapshot(&dir.join(JOURNAL), generation, &bytes)?;
-    reopen(dir, options)
+/// As [`Registry::open`].
+pub fn collect_garbage(dir: &Path, options: &OpenOptions) -> Result<Swept, RegistryError> {
+    Ok(reopen(dir, options)?.swept)
 }
 
 /// Makes the record store in `dir` anew from the journal and keeps the old one beside it.
@@ -146,67 +98,25 @@ fn reopen(dir: &Path, options: &OpenOptions) -> Result<BootReport, RegistryError
     Ok(report)
 }
 
-fn copy_object(from: &Path, to: &Path, digest: &Digest) -> Result<(), RegistryError> {
-    let source = from.join(digest.hex());
-    fs::copy(&source, to.join(digest.hex())).map(|_| ()).map_err(RegistryError::io("copy", &source))
-}
-
-/// The records of a store, read from a copy: opening a store writes to it.
-fn read_store_copy(place: &Path) -> Result<Records, RegistryError> {
-    let copy = TemporaryCopy::of(place)?;
-    boot::clear_store_leftovers(&copy.dir)?;
-    let store = Box::new(SledStore::open(&copy.dir, VERIFY_CACHE_BYTES)?);
-    let records = store.scan();
-    store.close()?;
-    records
+/// The whole of `state`, which nobody changes while `lock` is held.
+fn capture_of(state: &State, folder: ObjectFolder, lock: Option<DirectoryLock>) -> Capture {
+    let objects = state.referenced_objects().into_iter().collect();
+    let snapshot = snapshot::encode(state.generation, &state.records);
+    Capture::new(state.generation, snapshot, objects, folder, Hold::Directory(lock))
 }
 
 fn prove(records: Records) -> Option<(Proven, Records)> {
     Some((load::prove(&records)?, records))
 }
 
-struct TemporaryCopy {
-    dir: PathBuf,
-}
-
-impl TemporaryCopy {
-    fn of(place: &Path) -> Result<Self, RegistryError> {
-        let unique = Digest::of(place.as_os_str().as_encoded_bytes()).hex();
-        let dir = std::env::temp_dir().join(format!("headwater-verify-{}-{unique}", std::process::id()));
-        fs::create_dir(&dir).map_err(RegistryError::io("create", &dir))?;
-        let copy = Self { dir };
-        copy_flat_folders(place, &copy.dir)?;
-        Ok(copy)
-    }
-}
-
-impl Drop for TemporaryCopy {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.dir);
-    }
-}
-
-/// Copies files, and folders of files, as a store has them.
-fn copy_flat_folders(from: &Path, to: &Path) -> Result<(), RegistryError> {
-    for entry in fs::read_dir(from).map_err(RegistryError::io("list", from))? {
-        let source = entry.map_err(RegistryError::io("list", from))?.path();
-        let Some(name) = source.file_name() else { continue };
-        let target = to.join(name);
-        if files::is_directory(&source) {
-            fs::create_dir(&target).map_err(RegistryError::io("create", &target))?;
-            copy_flat_folders(&source, &target)?;
-        } else {
-            fs::copy(&source, &target).map_err(RegistryError::io("copy", &source))?;
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use tempfile::TempDir;
 
     use super::*;
+    use crate::digest::Digest;
     use crate::testing::{OPTIONS, delete, install, open};
 
     /// Three versions, one deleted; closed.
@@ -262,17 +172,17 @@ mod tests {
     }
 
     #[test]
-    fn an_export_restored_elsewhere_exports_the_same_bytes() {
+    fn counts_agree_with_the_folder_and_a_sweep_leaves_nothing_unused() {
         let dir = TempDir::new().unwrap();
-        let [data, first, other, second] = ["data", "first", "other", "second"].map(|name| dir.path().join(name));
-        used(&data);
-        assert_eq!(export(&data, &first).unwrap(), 4);
-        assert!(matches!(export(&data, &first), Err(RegistryError::Folder { .. })));
-        let report = restore(&first, &other, &OPTIONS).unwrap();
-        assert_eq!((report.heads, report.damaged.len()), (2, 0));
-        assert!(restore(&first, &other, &OPTIONS).is_err(), "it is not empty");
-        export(&other, &second).unwrap();
-        assert_eq!(contents(&first), contents(&second));
+        used(dir.path());
+        fs::write(dir.path().join(OBJECTS).join(Digest::of(b"unused").hex()), b"unused").unwrap();
+        let before = stats(dir.path()).unwrap();
+        assert_eq!((before.generation, before.tasks, before.versions, before.history), (4, 1, 2, 4));
+        assert_eq!((before.unused_objects, before.unused_bytes), (1, 6));
+        assert_eq!(collect_garbage(dir.path(), &OPTIONS).unwrap(), Swept { files: 1, bytes: 6 });
+        let after = stats(dir.path()).unwrap();
+        assert_eq!((after.objects, after.unused_objects), (before.objects - 1, 0));
+        assert!(after.object_bytes > 0 && after.store_bytes > 0 && after.journal_bytes > 0);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use engine::{Alias, Engine, LiveTask, LiveTraffic, ModelInfo, Reads, ServedHead, TaskKey};
-use registry::{Author, Change, Committed, Digest, Installed, Registry, RegistryError, StoredTask};
+use registry::{Author, Change, Committed, Digest, Installed, Registry, RegistryError, StoredTask, Swept};
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::Status;
 use tracing::{info, warn};
@@ -121,6 +121,11 @@ impl Writer {
         Ok(committed)
     }
 
+    /// Removes stored objects that nothing needs.
+    pub(crate) fn collect_garbage(&mut self) -> Result<Swept, RegistryError> {
+        self.registry.collect_garbage()
+    }
+
     /// Serves everything stored. Returns how many versions do not fit the encoder.
     pub(crate) fn publish_all(&self) -> usize {
         let misfits = self.registry.tasks().map(|(key, task)| self.publish(key, Some(task))).sum();
@@ -172,7 +177,8 @@ impl Writer {
         let aliases =
             task.aliases.iter().filter(names_served).map(|(alias, version)| (alias.clone(), *version)).collect();
         let traffic = divided(task, live.find(key).as_deref());
-        live.publish(LiveTask { key: key.clone(), versions, aliases, traffic, generation: task.generation });
+        let StoredTask { retention, generation, .. } = *task;
+        live.publish(LiveTask { key: key.clone(), versions, aliases, traffic, retention, generation });
         misfits
     }
 }

@@ -15,8 +15,8 @@ use crate::changes::Writer;
 use crate::heads_folder::Listing;
 use crate::serving::Serving;
 use crate::{
-    download, evaluate, fit, from_proto, goldens, install, moving, status, to_proto, transformers, update_metadata,
-    upload,
+    bundles, download, evaluate, fit, from_proto, goldens, install, moving, retention, status, to_proto, transformers,
+    update_metadata, upload,
 };
 
 /// The service.
@@ -29,6 +29,7 @@ pub(crate) struct Heads {
 
 #[tonic::async_trait]
 impl HeadService for Heads {
+    type InstallBundleStream = ReceiverStream<Result<v1::InstallBundleResponse, Status>>;
     type ExportHeadStream = ReceiverStream<Result<v1::ExportHeadResponse, Status>>;
     type FitHeadStream = ReceiverStream<Result<v1::FitHeadResponse, Status>>;
     type EvaluateHeadStream = ReceiverStream<Result<v1::EvaluateHeadResponse, Status>>;
@@ -41,6 +42,16 @@ impl HeadService for Heads {
         let caller = Caller::of(request.extensions())?;
         let (header, folder) = upload::receive(request.into_inner()).await?;
         install::install(&self.serving, &caller, (header, folder)).await.map(Response::new)
+    }
+
+    async fn install_bundle(
+        &self,
+        request: Request<Streaming<v1::InstallBundleRequest>>,
+    ) -> Result<Response<Self::InstallBundleStream>, Status> {
+        self.serving.check_open()?;
+        let caller = Caller::of(request.extensions())?;
+        let events = bundles::start(Arc::clone(&self.serving), request.into_inner(), caller)?;
+        Ok(Response::new(ReceiverStream::new(events)))
     }
 
     async fn list_versions(
@@ -67,7 +78,7 @@ impl HeadService for Heads {
     async fn set_alias(&self, request: Request<v1::SetAliasRequest>) -> Result<Response<v1::SetAliasResponse>, Status> {
         self.serving.check_open()?;
         let caller = Caller::of(request.extensions())?;
-        let v1::SetAliasRequest { task, alias, change, expected_generation } = request.into_inner();
+        let v1::SetAliasRequest { task, alias, change, expected_generation, expected_version } = request.into_inner();
         let key = from_proto::task_key("task", &task, &caller)?;
         let alias = parse_alias(&alias)?;
         let (change, version) = match change {
@@ -86,6 +97,7 @@ impl HeadService for Heads {
             }
         };
         let apply = move |writer: &mut Writer| {
+            check_alias(writer, &key, &alias, expected_version)?;
             if let Some(reason) = version.and_then(|version| unfit(writer, &key, version)) {
                 return Err(status::failed_precondition("HEAD_MISFIT", "version", &reason));
             }
@@ -173,6 +185,15 @@ impl HeadService for Heads {
         moving::set_traffic(&self.serving, &caller, request.into_inner()).await.map(Response::new)
     }
 
+    async fn set_retention(
+        &self,
+        request: Request<v1::SetRetentionRequest>,
+    ) -> Result<Response<v1::SetRetentionResponse>, Status> {
+        self.serving.check_open()?;
+        let caller = Caller::of(request.extensions())?;
+        retention::set(&self.serving, &caller, request.into_inner()).await.map(Response::new)
+    }
+
     async fn update_metadata(
         &self,
         request: Request<v1::UpdateMetadataRequest>,
@@ -235,6 +256,21 @@ pub(crate) fn stored(writer: &Writer, (own, shared): (TaskKey, Option<TaskKey>))
     }
 }
 
+/// Refuses where the alias does not name the version that the caller thinks; 0 stands for an alias that is not there.
+pub(crate) fn check_alias(
+    writer: &Writer,
+    key: &TaskKey,
+    alias: &Alias,
+    expected_version: Option<u64>,
+) -> Result<(), Status> {
+    let named = writer.registry().task(key).and_then(|task| task.aliases.get(alias));
+    let actual = named.map_or(0, |version| version.number());
+    match expected_version {
+        Some(expected) if expected != actual => Err(status::alias_moved(alias.as_str(), expected, actual)),
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// Why a stored version cannot be named by an alias, if it cannot.
 pub(crate) fn unfit(writer: &Writer, key: &TaskKey, version: Version) -> Option<String> {
     let task = writer.registry().task(key)?;
@@ -286,6 +322,7 @@ fn list_versions(writer: &Writer, key: &TaskKey) -> Option<v1::ListVersionsRespo
         traffic: moving::message(&task.traffic),
         generation: task.generation,
         shadow_agreement: None,
+        retention: to_proto::retention(task.retention),
         refused: None,
     })
 }

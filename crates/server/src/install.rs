@@ -20,20 +20,59 @@ pub(crate) async fn install(
     caller: &Caller,
     (header, folder): (v1::InstallHeader, HeadFolder),
 ) -> Result<v1::InstallHeadResponse, Status> {
-    let engine = serving.engine();
-    let info = engine.info().ok_or_else(|| status::of_engine(engine::EngineError::Starting))?;
-    let widths = EncoderWidths { hidden: info.hidden, embedding: info.embedding };
-    let (manifest, head) = folder.parse(widths).map_err(status::of_registry)?;
-    let head = relabelled(head, header.labels)?;
-    let key = match header.task.as_str() {
-        "" => from_proto::task_key("head.toml", manifest.task.as_str(), caller)?,
-        task => from_proto::task_key("header.task", task, caller)?,
-    };
+    let info = serving.engine().info().ok_or_else(|| status::of_engine(engine::EngineError::Starting))?;
+    let Fitting { key, head, encoder, forced, warnings } = fit(info, folder, (&header, caller))?;
     let version = match header.version {
         Some(number) => {
             Some(Version::new(number).ok_or_else(|| status::invalid_field("header.version", "versions count from 1"))?)
         }
         None => None,
+    };
+    if let Some(expected) = &header.expected_digest {
+        let found = HeadFolder::of_head(&key.task, &head, encoder).map_err(status::of_registry)?;
+        let found = registry::Digest::of(&found.head_toml).to_string();
+        if *expected != found {
+            return Err(status::digest_mismatch(&format!("the head's digest is {found}")));
+        }
+    }
+    let install = Install { key, version, head, encoder, forced, aliases: Vec::new() };
+    try_out(serving, &install, "upload").await?;
+    let placed = place(serving, caller, (install, header.make_live)).await?;
+    Ok(v1::InstallHeadResponse {
+        task: placed.installed.key.task.to_string(),
+        version: placed.installed.version.number(),
+        head_digest: placed.installed.digest.to_string(),
+        already_installed: placed.already_installed,
+        live: placed.live,
+        generation: placed.generation,
+        warnings,
+    })
+}
+
+/// A head that fits the encoder by its shapes; it has yet to be tried.
+#[derive(Debug)]
+pub(crate) struct Fitting {
+    pub(crate) key: TaskKey,
+    pub(crate) head: Arc<Head>,
+    pub(crate) encoder: Digest,
+    /// Whether it was trained on another encoder.
+    pub(crate) forced: bool,
+    /// What a person should look at.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Parses a head folder and holds it against the encoder. Of `header`, task, labels and the force count here.
+pub(crate) fn fit(
+    info: &ModelInfo,
+    folder: HeadFolder,
+    (header, caller): (&v1::InstallHeader, &Caller),
+) -> Result<Fitting, Status> {
+    let widths = EncoderWidths { hidden: info.hidden, embedding: info.embedding };
+    let (manifest, head) = folder.parse(widths).map_err(status::of_registry)?;
+    let head = relabelled(head, header.labels.clone())?;
+    let key = match header.task.as_str() {
+        "" => from_proto::task_key("head.toml", manifest.task.as_str(), caller)?,
+        task => from_proto::task_key("header.task", task, caller)?,
     };
     let forced = manifest.encoder.to_string() != info.encoder_digest;
     if forced && !header.force_encoder {
@@ -42,13 +81,6 @@ pub(crate) async fn install(
             manifest.encoder, info.encoder_digest
         );
         return Err(status::failed_precondition("OTHER_ENCODER", "head", &message));
-    }
-    if let Some(expected) = &header.expected_digest {
-        let found = HeadFolder::of_head(&key.task, &head, manifest.encoder).map_err(status::of_registry)?;
-        let found = registry::Digest::of(&found.head_toml).to_string();
-        if *expected != found {
-            return Err(status::digest_mismatch(&format!("the head's digest is {found}")));
-        }
     }
     let mut warnings = Vec::new();
     if head.parts().labels.first().is_some_and(|label| label == "LABEL_0") {
@@ -63,19 +95,7 @@ pub(crate) async fn install(
     if forced {
         warnings.push("the head was trained on another encoder: its answers may mean nothing here".to_owned());
     }
-    let head = Arc::new(head);
-    let install = Install { key, version, head, encoder: manifest.encoder, forced, aliases: Vec::new() };
-    try_out(serving, &install, "upload").await?;
-    let placed = place(serving, caller, (install, header.make_live)).await?;
-    Ok(v1::InstallHeadResponse {
-        task: placed.installed.key.task.to_string(),
-        version: placed.installed.version.number(),
-        head_digest: placed.installed.digest.to_string(),
-        already_installed: placed.already_installed,
-        live: placed.live,
-        generation: placed.generation,
-        warnings,
-    })
+    Ok(Fitting { key, head: Arc::new(head), encoder: manifest.encoder, forced, warnings })
 }
 
 /// Holds the head against this encoder and against its own goldens. What is wrong with it is remembered for whoever

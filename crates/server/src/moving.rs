@@ -7,7 +7,7 @@ use tonic::Status;
 
 use crate::caller::Caller;
 use crate::changes::Writer;
-use crate::heads::{generation_of, parse_alias, parse_version, unfit};
+use crate::heads::{check_alias, generation_of, parse_alias, parse_version, unfit};
 use crate::serving::Serving;
 use crate::{from_proto, status};
 
@@ -17,11 +17,12 @@ pub(crate) async fn roll_back(
     caller: &Caller,
     request: v1::RollbackRequest,
 ) -> Result<v1::RollbackResponse, Status> {
-    let v1::RollbackRequest { task, alias, expected_generation } = request;
+    let v1::RollbackRequest { task, alias, expected_generation, expected_version } = request;
     let key = from_proto::task_key("task", &task, caller)?;
     let alias = parse_alias(&alias)?;
     let apply = move |writer: &mut Writer| {
         let before = known(writer, &key, expected_generation)?;
+        check_alias(writer, &key, &alias, expected_version)?;
         let target = before.previous.get(&alias).copied();
         if let Some(reason) = target.and_then(|version| unfit(writer, &key, version)) {
             return Err(status::failed_precondition("HEAD_MISFIT", "alias", &reason));
@@ -118,7 +119,7 @@ fn version(field: &str, number: u64) -> Result<Version, Status> {
 }
 
 /// The task as it is stored, if it stands where the caller thinks.
-fn known(
+pub(crate) fn known(
     writer: &Writer,
     key: &TaskKey,
     expected_generation: Option<u64>,

@@ -18,6 +18,7 @@ const CATALOG: &str = "headwater.v1.CatalogService";
 const HEADS: &str = "headwater.v1.HeadService";
 const TENANTS: &str = "headwater.v1.TenantService";
 const AUDIT: &str = "headwater.v1.AuditService";
+const REGISTRY: &str = "headwater.v1.RegistryService";
 const SERVER: &str = "headwater.v1.ServerService";
 const HEALTH: &str = "grpc.health.v1.Health";
 const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
@@ -46,10 +47,12 @@ const RULES: &[(&str, &str, Rule)] = &[
     (CATALOG, "ListKnownTasks", INFER),
     (CATALOG, "WatchTasks", INFER),
     (HEADS, "InstallHead", CHANGE),
+    (HEADS, "InstallBundle", CHANGE),
     (HEADS, "ListVersions", CHANGE),
     (HEADS, "SetAlias", CHANGE),
     (HEADS, "Rollback", CHANGE),
     (HEADS, "SetTraffic", CHANGE),
+    (HEADS, "SetRetention", CHANGE),
     (HEADS, "DeleteVersion", CHANGE),
     (HEADS, "ExportHead", CHANGE),
     (HEADS, "UpdateMetadata", CHANGE),
@@ -65,6 +68,10 @@ const RULES: &[(&str, &str, Rule)] = &[
     (TENANTS, "ListTokens", OPERATE),
     (TENANTS, "RevokeToken", OPERATE),
     (AUDIT, "ListAuditEntries", OPERATE),
+    (REGISTRY, "GetRegistryStats", OPERATE),
+    (REGISTRY, "VerifyRegistry", OPERATE),
+    (REGISTRY, "BackupRegistry", OPERATE),
+    (REGISTRY, "CollectGarbage", OPERATE),
     (SERVER, "GetConfig", OPERATE),
     (SERVER, "ReloadConfig", OPERATE),
     (HEALTH, "Check", Rule::Anybody),

@@ -11,6 +11,7 @@ use api::v1::audit_service_server::AuditServiceServer;
 use api::v1::catalog_service_server::CatalogServiceServer;
 use api::v1::classifier_service_server::ClassifierServiceServer;
 use api::v1::head_service_server::HeadServiceServer;
+use api::v1::registry_service_server::RegistryServiceServer;
 use api::v1::server_service_server::ServerServiceServer;
 use api::v1::tenant_service_server::TenantServiceServer;
 use engine::{Engine, EngineParts, Limits, WorkerState};
@@ -39,7 +40,9 @@ use crate::install::try_out;
 use crate::listener::{self, Door};
 use crate::measured;
 use crate::metrics::Metrics;
+use crate::registry_tools::RegistryTools;
 use crate::reloading::{Reloader, Reloading};
+use crate::retention;
 use crate::samples::keep_current;
 use crate::server_config::ServerConfig;
 use crate::serving::{Phase, Serving};
@@ -209,6 +212,7 @@ pub async fn serve(
             never = keep(keeper) => match never {},
             end = follow(worker_state, &health) => end,
             () = tell_of_failure(disk_failed.clone(), &health) => Ok(()),
+            () = retention::retire_in_time(&changes) => Ok(()),
             () = keep_current(&engine, finder.samples()) => Ok(()),
         }
     };
@@ -303,6 +307,10 @@ impl Services<'_> {
             .add_service(HeadServiceServer::new(heads).max_decoding_message_size(max_message_bytes))
             .add_service(TenantServiceServer::new(tenants).max_decoding_message_size(max_message_bytes))
             .add_service(AuditServiceServer::new(audit).max_decoding_message_size(max_message_bytes))
+            .add_service(
+                RegistryServiceServer::new(RegistryTools::new(Arc::clone(self.serving)))
+                    .max_decoding_message_size(max_message_bytes),
+            )
     }
 }
 

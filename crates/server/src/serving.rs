@@ -45,6 +45,7 @@ pub(crate) struct Serving {
     watches: Arc<Semaphore>,
     refusals: Arc<Refusals>,
     fits: Semaphore,
+    bundles: Arc<Semaphore>,
     adjustable: watch::Receiver<Adjustable>,
 }
 
@@ -60,8 +61,20 @@ impl Serving {
         let evaluations = Arc::new(Semaphore::new(MAX_EVALUATIONS));
         let watches = Arc::new(Semaphore::new(MAX_WATCHES));
         let fits = Semaphore::new(1);
-        let refusals = Arc::default();
-        Self { engine, changes, phase, encoder_dir, exports, evaluations, watches, refusals, fits, adjustable }
+        let bundles = Arc::new(Semaphore::new(1));
+        Self {
+            engine,
+            changes,
+            phase,
+            encoder_dir,
+            exports,
+            evaluations,
+            watches,
+            refusals: Arc::default(),
+            fits,
+            bundles,
+            adjustable,
+        }
     }
 
     /// The files of the served encoder.
@@ -100,6 +113,12 @@ impl Serving {
     /// Permits of evaluations; what holds one runs.
     pub(crate) fn evaluations(&self) -> &Arc<Semaphore> {
         &self.evaluations
+    }
+
+    /// The one place for a bundle that is being installed, until it is dropped.
+    pub(crate) fn bundle_permit(&self) -> Result<OwnedSemaphorePermit, Status> {
+        let busy = |_| status::one_at_a_time("bundles", "another bundle is being installed");
+        Arc::clone(&self.bundles).try_acquire_owned().map_err(busy)
     }
 
     /// Leave to watch the tasks, until it is dropped.

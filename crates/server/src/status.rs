@@ -161,6 +161,20 @@ pub(crate) fn too_many_fits() -> Status {
     status(Code::ResourceExhausted, message, details)
 }
 
+/// Somebody moved the alias since the caller read it; 0 stands for no version.
+pub(crate) fn alias_moved(alias: &str, expected: u64, actual: u64) -> Status {
+    let words = |version: u64| if version == 0 { "nothing".to_owned() } else { format!("version {version}") };
+    let message = format!("alias {alias} names {}, not {}", words(actual), words(expected));
+    with_reason(Code::Aborted, &message, "ALIAS_MOVED", [("version", actual.to_string())])
+}
+
+/// Work of which there is one at a time is under way already.
+pub(crate) fn one_at_a_time(resource: &str, message: &str) -> Status {
+    let mut details = ErrorDetails::with_quota_failure_violation(resource, message);
+    details.set_retry_info(Some(RETRY_LATER));
+    status(Code::ResourceExhausted, message, details)
+}
+
 /// More whole models are being exported than may.
 pub(crate) fn too_many_exports() -> Status {
     let message = "too many models are being exported";

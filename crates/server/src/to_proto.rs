@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use api::v1;
 use engine::{
-    Answer, Answered, CodePoints, Cut, Embedding, Head, HeadKind, Input, LiveTask, Mode, OOD_UNIT, Prediction, Scored,
-    ServedHead, TaskAnswer, Timing, TokenPrediction, Tokenized, Tokens, Version,
+    Answer, Answered, CodePoints, Cut, Embedding, Head, HeadKind, Input, LiveTask, Mode, OOD_UNIT, Prediction,
+    Retention, Scored, ServedHead, TaskAnswer, Timing, TokenPrediction, Tokenized, Tokens, Version,
 };
 use tokio::time::Instant;
 
@@ -133,8 +133,15 @@ pub(crate) fn task(live: &LiveTask, served: &ServedHead, view: &View<'_>) -> v1:
         value_maximum: parts.trust.value_maximum,
         abstain_below: parts.trust.abstain_below,
         shared: view.is_shared(&live.key),
+        retention: retention(live.retention),
         ood_unit: parts.trust.ood.as_ref().map(|_| OOD_UNIT.to_owned()).unwrap_or_default(),
     }
+}
+
+/// A retention rule; `None` where there is none.
+pub(crate) fn retention(rule: Retention) -> Option<v1::Retention> {
+    let keep_for_seconds = rule.keep_for.map(|keep_for| keep_for.as_secs());
+    (!rule.is_empty()).then_some(v1::Retention { keep_last: rule.keep_last, keep_for_seconds })
 }
 
 fn sample(input: &Input) -> v1::Input {

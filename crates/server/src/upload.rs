@@ -26,13 +26,18 @@ pub(crate) async fn receive(
             Part::Header(_) => return Err(invalid_field("header", "a second header")),
         }
     }
+    check_whole(&folder, &header.files)?;
+    Ok((header, folder))
+}
+
+/// Whether both files arrived, as they were declared.
+pub(crate) fn check_whole(folder: &HeadFolder, declared: &[v1::FileDeclaration]) -> Result<(), Status> {
     for (name, bytes) in [(MANIFEST_FILE, &folder.head_toml), (WEIGHTS_FILE, &folder.weights)] {
         if bytes.is_empty() {
             return Err(invalid_field(name, "the file did not arrive"));
         }
     }
-    header.files.iter().try_for_each(|declared| check_declaration(declared, &folder))?;
-    Ok((header, folder))
+    declared.iter().try_for_each(|declared| check_declaration(declared, folder))
 }
 
 async fn next(parts: &mut Streaming<v1::InstallHeadRequest>) -> Result<Option<Part>, Status> {
@@ -43,7 +48,8 @@ async fn next(parts: &mut Streaming<v1::InstallHeadRequest>) -> Result<Option<Pa
     }
 }
 
-fn append(folder: &mut HeadFolder, chunk: v1::FileChunk) -> Result<(), Status> {
+/// Takes the next piece of a file.
+pub(crate) fn append(folder: &mut HeadFolder, chunk: v1::FileChunk) -> Result<(), Status> {
     let total = folder.head_toml.len() + folder.weights.len() + chunk.data.len();
     if chunk.data.len() > MAX_CHUNK_BYTES {
         let reason = format!("{} bytes, the limit of a chunk is {MAX_CHUNK_BYTES}", chunk.data.len());

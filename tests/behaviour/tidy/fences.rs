@@ -37,6 +37,7 @@ const FENCED: &[(&str, &[&str])] = &[
     ("tokio-rustls", &["server"]),
     ("x509-parser", &["server"]),
     ("sled", &["registry"]),
+    ("tar", &["registry"]),
     ("zip", &["checkpoint"]),
     ("rustix", &["kernels", "registry", "checkpoint", "server"]),
     ("libc", &["registry", "checkpoint", "server"]),

@@ -130,6 +130,12 @@ fn show(progress: Progress, bar: &Bar) {
         Stage::Encoding => bar.at(progress.done),
         Stage::Judging => bar.say(&format!("figures {} of {}", progress.done, progress.total)),
         Stage::Installing => bar.say("storing"),
-        Stage::Unspecified | Stage::Receiving | Stage::Searching | Stage::Solving | Stage::TaskEmbedding => {}
+        Stage::Unspecified
+        | Stage::Receiving
+        | Stage::Searching
+        | Stage::Solving
+        | Stage::TaskEmbedding
+        | Stage::Verifying
+        | Stage::Trying => {}
     }
 }

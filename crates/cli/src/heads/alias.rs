@@ -24,6 +24,9 @@ pub(crate) struct Arguments {
     /// Refuse if the task has changed since this generation.
     #[arg(long, value_name = "N")]
     expect_generation: Option<u64>,
+    /// Refuse if the alias names another version than this one; 0 where it is not there yet.
+    #[arg(long, value_name = "N")]
+    expect_version: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -36,16 +39,20 @@ pub(crate) struct RollbackArguments {
     /// Refuse if the task has changed since this generation.
     #[arg(long, value_name = "N")]
     expect_generation: Option<u64>,
+    /// Refuse if the alias names another version than this one; 0 where it is not there yet.
+    #[arg(long, value_name = "N")]
+    expect_version: Option<u64>,
 }
 
 pub(crate) async fn run(arguments: Arguments, session: &mut Session) -> Result<Outcome, CliError> {
     let mut client = session.heads().await?;
-    let Arguments { task, alias, version, expect_generation, .. } = arguments;
+    let Arguments { task, alias, version, expect_generation, expect_version, .. } = arguments;
     let request = SetAliasRequest {
         task: task.clone(),
         alias: alias.clone(),
         change: Some(version.map_or(Change::Remove(true), Change::Version)),
         expected_generation: expect_generation,
+        expected_version: expect_version,
     };
     let reply = client.set_alias(session.call(request)).await.map_err(|status| session.failed(status))?.into_inner();
     let moved = Moved { task, alias, version: reply.version, previous: reply.previous_version };
@@ -54,8 +61,13 @@ pub(crate) async fn run(arguments: Arguments, session: &mut Session) -> Result<O
 
 pub(crate) async fn roll_back(arguments: RollbackArguments, session: &mut Session) -> Result<Outcome, CliError> {
     let mut client = session.heads().await?;
-    let RollbackArguments { task, alias, expect_generation } = arguments;
-    let request = RollbackRequest { task: task.clone(), alias: alias.clone(), expected_generation: expect_generation };
+    let RollbackArguments { task, alias, expect_generation, expect_version } = arguments;
+    let request = RollbackRequest {
+        task: task.clone(),
+        alias: alias.clone(),
+        expected_generation: expect_generation,
+        expected_version: expect_version,
+    };
     let reply = client.rollback(session.call(request)).await.map_err(|status| session.failed(status))?.into_inner();
     let moved = Moved { task, alias, version: Some(reply.version), previous: Some(reply.previous_version) };
     moved.report(reply.generation, session)

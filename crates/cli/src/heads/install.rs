@@ -22,7 +22,7 @@ const FILES: [&str; 2] = ["head.toml", "weights.safetensors"];
 /// Bytes of a chunk.
 const CHUNK_BYTES: usize = 256 << 10;
 /// Chunks read ahead of the network.
-const AHEAD: usize = 8;
+pub(super) const AHEAD: usize = 8;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -82,7 +82,8 @@ pub(crate) async fn run(arguments: Arguments, session: &mut Session) -> Result<O
     Ok(Outcome::of_failures(failed))
 }
 
-fn declare(folder: &Path) -> Result<Vec<FileDeclaration>, CliError> {
+/// The files of a head folder with their sizes.
+pub(super) fn declare(folder: &Path) -> Result<Vec<FileDeclaration>, CliError> {
     let declare = |name: &str| {
         let path = folder.join(name);
         let metadata = std::fs::metadata(&path).map_err(|cause| CliError::Read { path, cause })?;
@@ -127,9 +128,17 @@ fn send_folder(
     bar: &Bar,
 ) -> Result<(), CliError> {
     let send = |part| sender.blocking_send(InstallHeadRequest { part: Some(part) }).is_ok();
-    if !send(Part::Header(header)) {
-        return Ok(());
+    if send(Part::Header(header)) {
+        each_chunk(folder, |chunk| {
+            bar.advance(chunk.data.len() as u64);
+            send(Part::Chunk(chunk))
+        })?;
     }
+    Ok(())
+}
+
+/// Reads the files of a head folder in pieces; stops where `give` says that nobody takes more, and says so.
+pub(super) fn each_chunk(folder: &Path, mut give: impl FnMut(FileChunk) -> bool) -> Result<bool, CliError> {
     for name in FILES {
         let path = folder.join(name);
         let read = |cause| CliError::Read { path: path.clone(), cause };
@@ -141,14 +150,13 @@ fn send_folder(
             if bytes == 0 {
                 break;
             }
-            if !send(Part::Chunk(FileChunk { name: name.to_owned(), offset, data })) {
-                return Ok(());
+            if !give(FileChunk { name: name.to_owned(), offset, data }) {
+                return Ok(false);
             }
             offset += bytes;
-            bar.advance(bytes);
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 fn report(installed: &InstallHeadResponse, session: &mut Session) -> Result<(), CliError> {

@@ -4,7 +4,7 @@ use api::v1::{HeadVersion, ListVersionsRequest, RefusedHead, ShadowAgreement, Ve
 use clap::Args;
 use serde_json::json;
 
-use super::traffic;
+use super::{retention, traffic};
 use crate::config::Format;
 use crate::error::CliError;
 use crate::output::{one_high, one_line, table_of_lines};
@@ -38,6 +38,7 @@ pub(crate) async fn run(arguments: Arguments, session: &mut Session) -> Result<O
                     line["agreement"] = agreement_fields(agreement);
                 }
                 line["aliases"] = json!(aliases_of(version.version));
+                line["retention"] = retention::fields(reply.retention.as_ref());
                 line["generation"] = json!(reply.generation);
                 session.printer.json(&line)?;
             }
@@ -66,6 +67,9 @@ pub(crate) async fn run(arguments: Arguments, session: &mut Session) -> Result<O
             session.printer.line(&format!("\n{}", traffic::in_words(&traffic)))?;
             if let Some(agreement) = &reply.shadow_agreement {
                 session.printer.line(&agreement_in_words(agreement))?;
+            }
+            if let Some(rule) = &reply.retention {
+                session.printer.line(&retention::in_words(Some(rule)))?;
             }
             if let Some(refused) = &reply.refused {
                 let when = refused.refused_at.map(|at| at.to_string()).unwrap_or_default();

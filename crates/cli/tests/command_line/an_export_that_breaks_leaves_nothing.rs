@@ -24,6 +24,7 @@ fn not_here<T>() -> Result<Response<T>, Status> {
 
 #[tonic::async_trait]
 impl HeadService for Exporter {
+    type InstallBundleStream = Messages<v1::InstallBundleResponse>;
     type ExportHeadStream = Messages<ExportHeadResponse>;
     type FitHeadStream = Messages<v1::FitHeadResponse>;
     type EvaluateHeadStream = Messages<v1::EvaluateHeadResponse>;
@@ -38,6 +39,20 @@ impl HeadService for Exporter {
         &self,
         _: Request<Streaming<v1::InstallHeadRequest>>,
     ) -> Result<Response<v1::InstallHeadResponse>, Status> {
+        not_here()
+    }
+
+    async fn install_bundle(
+        &self,
+        _: Request<Streaming<v1::InstallBundleRequest>>,
+    ) -> Result<Response<Self::InstallBundleStream>, Status> {
+        not_here()
+    }
+
+    async fn set_retention(
+        &self,
+        _: Request<v1::SetRetentionRequest>,
+    ) -> Result<Response<v1::SetRetentionResponse>, Status> {
         not_here()
     }
 

@@ -37,7 +37,8 @@ fn publish(live: &LiveTable, task: &str, head: &Arc<Head>) {
         head: Arc::clone(head),
     };
     let versions = [(Version::FIRST, Arc::new(served))].into();
-    live.publish(LiveTask { key, versions, aliases: [].into(), traffic: None, generation: 1 });
+    let retention = crate::Retention::default();
+    live.publish(LiveTask { key, versions, aliases: [].into(), traffic: None, retention, generation: 1 });
 }
 
 #[test]

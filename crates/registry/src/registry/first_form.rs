@@ -13,7 +13,7 @@ fn restored() -> (TempDir, Registry) {
     let exported = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/registry/first-form");
     let dir = TempDir::new().unwrap();
     let data = dir.path().join("data");
-    let report = tools::restore(&exported, &data, &OPTIONS).unwrap();
+    let report = tools::import(&exported, &data, &OPTIONS).unwrap();
     assert_eq!((report.heads, report.damaged.len()), (3, 0));
     let registry = open(&data);
     (dir, registry)

@@ -56,7 +56,7 @@ fn tenants_tokens_and_the_audit_log_survive_a_restart_and_an_export() {
     drop(registry);
     assert_eq!(seen(&open(&data)), before);
     tools::export(&data, &exported).unwrap();
-    tools::restore(&exported, &other, &OPTIONS).unwrap();
+    tools::import(&exported, &other, &OPTIONS).unwrap();
     let registry = open(&other);
     assert_eq!(seen(&registry), before);
     assert_eq!(registry.tenant(&name("acme")).unwrap().quota, quota);

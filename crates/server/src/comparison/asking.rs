@@ -133,6 +133,7 @@ pub(crate) fn publish_head(engine: &Engine, task: &TaskName, head: &Arc<Head>, i
         versions: BTreeMap::from([(version, Arc::new(served))]),
         aliases: BTreeMap::from([(Alias::live(), version)]),
         traffic: None,
+        retention: engine::Retention::default(),
         generation: 1,
     });
 }

@@ -71,6 +71,7 @@ fn publish_head(engine: &Engine, task: &str, head: Head) {
         versions: [(Version::FIRST, Arc::new(served))].into(),
         aliases: [(Alias::live(), Version::FIRST)].into(),
         traffic: None,
+        retention: crate::Retention::default(),
         generation: 1,
     });
 }
