@@ -171,7 +171,10 @@ async fn every_method_is_refused_to_a_token_that_is_good_for_something_else() {
         for path in &methods {
             let code = call(&server, path, &secret).await;
             assert_eq!(code == Code::PermissionDenied, allowed(path) != scope, "{path} with {scope:?}: {code:?}");
-            assert!(!matches!(code, Code::Unauthenticated | Code::Unimplemented), "{path}: {code:?}");
+            assert_ne!(code, Code::Unauthenticated, "{path}");
+            // The servers of tests have no configuration to tell of.
+            let is_absent = code == Code::Unimplemented && !path.contains(".ServerService/");
+            assert!(!is_absent, "{path} has a rule and nobody who answers");
             assert_eq!(call(&server, path, "nonsense").await, Code::Unauthenticated, "{path}");
         }
     }

@@ -75,7 +75,6 @@ const RULES: &[(&str, &str, Rule)] = &[
     (SERVER, "GetConfig", OPERATE),
     (SERVER, "ReloadConfig", OPERATE),
     (HEALTH, "Check", Rule::Anybody),
-    (HEALTH, "List", Rule::Anybody),
     (HEALTH, "Watch", Rule::Anybody),
     (REFLECTION, "ServerReflectionInfo", Rule::AnyCredential),
     (OLD_REFLECTION, "ServerReflectionInfo", Rule::AnyCredential),
