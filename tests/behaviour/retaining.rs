@@ -80,6 +80,8 @@ async fn an_alias_that_has_moved_is_aborted_with_what_it_names_now() {
     server.heads().set_alias(move_to(2, Some(1))).await.unwrap();
     let lost = server.heads().set_alias(move_to(3, Some(1))).await.expect_err("somebody was faster");
     assert_eq!(named_now(lost).await, "2");
+    let unknown = v1::SetAliasRequest { task: "nothing".into(), ..move_to(1, Some(1)) };
+    assert_eq!(server.heads().set_alias(unknown).await.expect_err("no such task").code(), Code::NotFound);
     let absent = v1::SetAliasRequest { alias: "next".into(), ..move_to(3, Some(1)) };
     assert_eq!(named_now(server.heads().set_alias(absent.clone()).await.expect_err("there is none")).await, "0");
     let fresh = v1::SetAliasRequest { expected_version: Some(0), ..absent };
@@ -117,6 +119,9 @@ async fn the_command_line_sets_a_rule_and_moves_an_alias_by_comparison() {
     let run = headwater(&server, &["heads", "retention", TASK, "--keep-last", "2", "--keep-for", "1s"], "").await;
     assert_eq!(run.status, DONE, "{}", run.errors);
     assert_eq!(run.lines()[0]["retention"]["keep_for_seconds"], 1);
+    let log = headwater(&server, &["audit"], "").await;
+    let newest = &log.lines()[0];
+    assert!(log.status == DONE && newest.to_string().contains("the last 2, 1 s"), "{newest}");
     let run = headwater(&server, &["heads", "versions", TASK], "").await;
     assert_eq!(run.lines()[0]["retention"]["keep_last"], 2);
     let lost = headwater(&server, &["heads", "alias", TASK, "live", "5", "--expect-version", "4"], "").await;

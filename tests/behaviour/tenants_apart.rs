@@ -80,6 +80,7 @@ async fn answers(server: &TestServer, token: &str, task: &str, version: &str) ->
         "HeadService/SetAlias": v1::SetAliasRequest { task: task.clone(), alias: "hidden".to_owned(), change: move_to(1), ..v1::SetAliasRequest::default() };
         "HeadService/Rollback": v1::RollbackRequest { task: task.clone(), alias: "hidden".to_owned(), ..v1::RollbackRequest::default() };
         "HeadService/SetTraffic": v1::SetTrafficRequest { task: task.clone(), ..v1::SetTrafficRequest::default() };
+        "HeadService/SetRetention": v1::SetRetentionRequest { task: task.clone(), ..v1::SetRetentionRequest::default() };
         "HeadService/DeleteVersion": v1::DeleteVersionRequest { task: task.clone(), version: 1, ..v1::DeleteVersionRequest::default() };
         "HeadService/ExportHead": v1::ExportHeadRequest { task: task.clone(), version: version.clone(), ..v1::ExportHeadRequest::default() };
         "HeadService/UpdateMetadata": v1::UpdateMetadataRequest {

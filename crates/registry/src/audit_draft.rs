@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use engine::{Quota, TaskKey, TenantName, Traffic, Version};
+use engine::{Quota, Retention, TaskKey, TenantName, Traffic, Version};
 
 use crate::audit_log::{AuditEntry, AuditField, Author, shown};
 use crate::change::StoredTask;
@@ -135,6 +135,7 @@ fn task_fields(prefix: &str, before: &StoredTask, after: &StoredTask) -> Vec<Aud
     }
     push("canary".to_owned(), canary(&before.traffic), canary(&after.traffic));
     push("shadow".to_owned(), shadow(&before.traffic), shadow(&after.traffic));
+    push("retention".to_owned(), retention(before.retention), retention(after.retention));
     fields
 }
 
@@ -146,4 +147,11 @@ fn canary(traffic: &Traffic) -> Option<String> {
 fn shadow(traffic: &Traffic) -> Option<String> {
     let shadow = traffic.shadow?;
     Some(format!("version {} of {}", shadow.version, shadow.share.map_or(1.0, |share| share.value())))
+}
+
+fn retention(rule: Retention) -> Option<String> {
+    let last = rule.keep_last.map(|last| format!("the last {last}"));
+    let age = rule.keep_for.map(|keep_for| format!("{} s", keep_for.as_secs()));
+    let parts: Vec<_> = last.into_iter().chain(age).collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }

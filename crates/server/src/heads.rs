@@ -263,8 +263,9 @@ pub(crate) fn check_alias(
     alias: &Alias,
     expected_version: Option<u64>,
 ) -> Result<(), Status> {
-    let named = writer.registry().task(key).and_then(|task| task.aliases.get(alias));
-    let actual = named.map_or(0, |version| version.number());
+    // A task that is not there is for the change itself to refuse.
+    let Some(task) = writer.registry().task(key) else { return Ok(()) };
+    let actual = task.aliases.get(alias).map_or(0, |version| version.number());
     match expected_version {
         Some(expected) if expected != actual => Err(status::alias_moved(alias.as_str(), expected, actual)),
         Some(_) | None => Ok(()),

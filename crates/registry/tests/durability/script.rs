@@ -45,10 +45,11 @@ pub(crate) fn run(words: &[&str]) {
     }
 }
 
-/// The changes of the fixed script: install five, a bundle of heads in one change, alias, alias back, describe, roll back, a traffic rule, delete.
+/// The changes of the fixed script: install five, a bundle in one change, alias, alias back, describe, roll back, a
+/// traffic rule, a retention rule with the installs that it applies to, delete.
 pub(crate) fn changes() -> Vec<Change> {
     let mut changes: Vec<Change> = (0..5).map(|number| install(&format!("group/task{}", number % 3), number)).collect();
-    changes.push(bundle(3));
+    changes.push(bundle(8));
     changes.push(set_alias("group/task0", 1));
     changes.push(set_alias("group/task0", 2));
     changes.push(describe("group/task0", 2, "a new description"));
@@ -64,8 +65,7 @@ pub(crate) fn changes() -> Vec<Change> {
     changes
 }
 
-/// Several heads at once; few enough that each object is synced on its own, which every driver sees: a sync of the whole
-/// file system goes past libc, and so past the recorder of a power cut.
+/// As many heads at once as make the registry sync their objects together.
 fn bundle(heads: u64) -> Change {
     Change::InstallMany((0..heads).map(|number| one_head(key(&format!("bundle/task{number}")), 100 + number)).collect())
 }
