@@ -34,6 +34,7 @@ mod listing;
 mod many_tasks;
 mod overload;
 mod panics;
+mod quotas;
 mod raw_calls;
 mod reflecting;
 mod refusing;

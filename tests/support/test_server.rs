@@ -256,12 +256,18 @@ impl TestServer {
         self.rows.load(Ordering::SeqCst)
     }
 
-    /// A number that the server publishes, such as `rows_in_flight`.
-    pub async fn metric(&self, name: &str) -> u64 {
+    /// All numbers that the server publishes.
+    pub async fn metrics(&self) -> String {
         let mut socket = TcpStream::connect(self.metrics_address).await.expect("metrics are served");
         socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").await.expect("metrics are served");
         let mut page = String::new();
         socket.read_to_string(&mut page).await.expect("metrics are text");
+        page
+    }
+
+    /// A number that the server publishes, such as `rows_in_flight`.
+    pub async fn metric(&self, name: &str) -> u64 {
+        let page = self.metrics().await;
         let start = format!("headwater_{name} ");
         let line = page.lines().find_map(|line| line.strip_prefix(&start));
         line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name} in {page}"))

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
+use crate::allowance::RowsInUse;
 use crate::error::{EngineError, Resource};
 use crate::limits::Limits;
 
@@ -17,12 +18,20 @@ const MOST_BACKGROUND_ROWS: usize = 64;
 #[derive(Debug)]
 pub struct Permit {
     held: Vec<OwnedSemaphorePermit>,
+    of_tenant: Vec<RowsInUse>,
 }
 
 impl Permit {
     /// Holds what `other` holds, too.
     pub(crate) fn add(&mut self, other: Self) {
         self.held.extend(other.held);
+        self.of_tenant.extend(other.of_tenant);
+    }
+
+    /// The rows are this tenant's.
+    pub(crate) fn charged(mut self, rows: RowsInUse) -> Self {
+        self.of_tenant.push(rows);
+        self
     }
 }
 
@@ -59,7 +68,7 @@ impl Admission {
             return Err(EngineError::Draining);
         }
         let held = vec![take(&self.rows, rows, Resource::Rows)?, take(&self.bytes, bytes, Resource::Bytes)?];
-        Ok(Permit { held })
+        Ok(Permit { held, of_tenant: Vec::new() })
     }
 
     /// A permit for rows that nobody waits for, as soon as there is one. It counts no bytes: so few rows hold little. An
@@ -70,7 +79,7 @@ impl Admission {
         if self.draining.load(Ordering::Acquire) {
             return Err(EngineError::Draining);
         }
-        Ok(Permit { held: vec![rows] })
+        Ok(Permit { held: vec![rows], of_tenant: Vec::new() })
     }
 
     /// Lets so much be in flight from now on. Where that is less, what is out comes back first.

@@ -151,9 +151,9 @@ impl Engine {
         &self.live
     }
 
-    /// How a busy encoder is divided among tenants. Whoever knows their quotas sets it.
+    /// What tenants may use, and how a busy encoder is divided among them. Whoever knows their quotas sets it.
     #[must_use]
-    pub fn shares(&self) -> &Shares {
+    pub fn shares(&self) -> &Arc<Shares> {
         &self.shares
     }
 

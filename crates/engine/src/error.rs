@@ -1,7 +1,9 @@
 //! Why an ask has no answer.
 
 use std::fmt;
+use std::time::Duration;
 
+use crate::allowance::Limited;
 use crate::model::ModelError;
 use crate::tokens::TokenizeError;
 
@@ -90,6 +92,14 @@ pub enum EngineError {
     /// Too much is in flight; a later try may succeed.
     #[error("too much is in flight ({0})")]
     Overloaded(Resource),
+    /// The tenant uses what it may.
+    #[error("the tenant's quota of {what} is used up")]
+    OverQuota {
+        /// Which part of the quota.
+        what: Limited,
+        /// When a try may succeed; `None` for never.
+        retry: Option<Duration>,
+    },
     /// The deadline passed.
     #[error("the deadline passed in stage {0}")]
     DeadlineExceeded(Stage),
@@ -117,6 +127,8 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// When to try again where rows of one's own are in the way.
+    pub(crate) const RETRY_SOON: Duration = Duration::from_millis(100);
     /// The same, naming the input whose tokens are over the limit.
     pub(crate) fn of_input(self, index: usize) -> Self {
         let name = || format!("inputs[{index}]");

@@ -23,6 +23,8 @@ mod model;
 mod row_key;
 mod cache;
 mod limits;
+mod bucket;
+mod allowance;
 mod admission;
 mod shares;
 mod batch;
@@ -49,6 +51,7 @@ pub use adapter::{
     Adapter, AdapterError, LowRank, MAX_ADAPTER_LAYERS, MAX_ADAPTER_NUMBERS, MAX_ADAPTER_RANK, OwnPooler, Site,
 };
 pub use admission::Permit;
+pub use allowance::{Limited, Use};
 pub use ask::{Aggregation, Ask, Input, Mode, Priority, Reading, Truncation};
 pub use counters::{Counter, Counters};
 pub use engine::{

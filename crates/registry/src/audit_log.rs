@@ -66,6 +66,11 @@ impl Author {
     pub fn server(method: &str) -> Self {
         Self { tenant: TenantName::default_tenant(), actor: "server".to_owned(), method: shown(method) }
     }
+
+    /// Whether it is the server itself.
+    pub(crate) fn is_server(&self) -> bool {
+        self.actor == "server"
+    }
 }
 
 impl AuditField {

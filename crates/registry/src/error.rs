@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use engine::{Alias, HeadError, TaskKey, TaskName, TenantName, Version};
+use engine::{Alias, HeadError, Limited, TaskKey, TaskName, TenantName, Version};
 
 use crate::manifest::ManifestError;
 use crate::tenants::TokenId;
@@ -141,6 +141,16 @@ pub enum RegistryError {
     TenantStays {
         /// The tenant.
         name: TenantName,
+    },
+    /// The tenant has as much as its quota says.
+    #[error("the tenant's quota of {what} is {limit}, and this would be {actual}")]
+    OverQuota {
+        /// Which part of the quota.
+        what: Limited,
+        /// The quota.
+        limit: u64,
+        /// What it would be.
+        actual: u64,
     },
     /// More tenants, or tokens that have not ended, than there may be.
     #[error("there may be {limit} {what}")]

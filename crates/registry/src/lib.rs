@@ -33,6 +33,7 @@ mod plan;
 mod draft;
 mod tenant_draft;
 mod audit_draft;
+mod quota_check;
 mod retiring;
 mod state;
 mod registry;

@@ -83,6 +83,9 @@ pub(crate) fn plan(
         Change::RevokeToken { id } => draft.revoke_token(id)?,
     }
     draft.retire_touched()?;
+    if !author.is_server() {
+        draft.check_quotas()?;
+    }
     finish(state, draft, author)
 }
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use engine::TenantName;
+use engine::{Lane, Shares, TenantName};
 use http::{HeaderMap, Request, header};
-use registry::{Author, Scopes};
+use registry::{Author, Scope, Scopes};
 use tonic::Status;
 
 use crate::caller::{Admitted, Caller};
@@ -36,22 +36,26 @@ pub enum Access {
 pub(crate) struct Auth {
     access: Arc<Access>,
     credentials: Arc<Credentials>,
+    /// What each tenant may use.
+    shares: Arc<Shares>,
 }
 
 impl Auth {
-    pub(crate) fn new(access: Access, credentials: Arc<Credentials>) -> Self {
-        Self { access: Arc::new(access), credentials }
+    pub(crate) fn new(access: Access, credentials: Arc<Credentials>, shares: Arc<Shares>) -> Self {
+        Self { access: Arc::new(access), credentials, shares }
     }
 
     /// The caller of `request`. `None`: the method asks nobody who they are.
     ///
     /// # Errors
-    /// UNAUTHENTICATED without a good credential, PERMISSION_DENIED with one that is good for something else.
+    /// UNAUTHENTICATED without a good credential, PERMISSION_DENIED with one that is good for something else,
+    /// RESOURCE_EXHAUSTED where the tenant has made all the calls that it may.
     pub(crate) fn admit<B>(&self, request: &Request<B>) -> Result<Option<Caller>, Status> {
         let path = request.uri().path();
         let Access::Credentials { catalogue, identities } = &*self.access else {
             let caller = anybody(path);
             check_tenant(request.headers(), caller.tenant())?;
+            self.count(rule(path), &caller)?;
             return Ok(Some(caller));
         };
         let rule = rule(path);
@@ -68,7 +72,18 @@ impl Auth {
             Some(Rule::Needs(_) | Rule::Anybody | Rule::AnyCredential) => {}
         }
         check_tenant(request.headers(), caller.tenant())?;
+        self.count(rule, &caller)?;
         Ok(Some(caller))
+    }
+
+    /// Takes the call off its tenant's rate. An operator's never is: quotas can always be changed.
+    fn count(&self, rule: Option<Rule>, caller: &Caller) -> Result<(), Status> {
+        match rule {
+            None | Some(Rule::Anybody | Rule::Needs(Scope::Operator)) => Ok(()),
+            Some(Rule::AnyCredential | Rule::Needs(Scope::Infer | Scope::Heads)) => {
+                self.shares.take_call(caller.lane()).map_err(status::of_engine)
+            }
+        }
     }
 
     /// What the call's credential says: a token where there is one, else the certificate of its connection.
@@ -78,12 +93,14 @@ impl Auth {
             let (id, token) = self.credentials.find(bearer(request.headers())?)?;
             let author = Author { tenant: token.tenant.clone(), actor: format!("token:{id}"), method };
             let token_of_caller = Some((Arc::clone(&self.credentials), id));
-            return Some(Admitted { author, scopes: token.scopes, catalogue: None, token: token_of_caller });
+            let lane = self.shares.lane(&token.tenant);
+            return Some(Admitted { author, lane, scopes: token.scopes, catalogue: None, token: token_of_caller });
         }
         let PeerIdentity(identity) = request.extensions().get()?;
         let (tenant, scopes) = identities.find(identity)?;
         let author = Author { tenant: tenant.clone(), actor: format!("certificate:{identity}"), method };
-        Some(Admitted { author, scopes: *scopes, catalogue: None, token: None })
+        let lane = self.shares.lane(tenant);
+        Some(Admitted { author, lane, scopes: *scopes, catalogue: None, token: None })
     }
 }
 
@@ -91,7 +108,7 @@ impl Auth {
 pub(crate) fn anybody(path: &str) -> Caller {
     let tenant = TenantName::default_tenant();
     let author = Author { tenant, actor: "nobody".to_owned(), method: path.to_owned() };
-    Caller::new(Admitted { author, scopes: Scopes::all(), catalogue: None, token: None })
+    Caller::new(Admitted { author, lane: Lane::default(), scopes: Scopes::all(), catalogue: None, token: None })
 }
 
 /// The token's text; `None` where the header is there twice or is of another kind.
@@ -122,7 +139,7 @@ mod tests {
     fn door() -> Auth {
         let identities = Identities::parse("acme infer spiffe://acme/web").unwrap();
         let access = Access::Credentials { catalogue: None, identities };
-        Auth::new(access, Arc::default())
+        Auth::new(access, Arc::default(), Arc::default())
     }
 
     fn request(path: &str, identity: Option<&str>) -> Request<()> {
@@ -168,7 +185,8 @@ mod tests {
 
     #[test]
     fn a_tenant_that_is_not_the_callers_is_refused() {
-        for (auth, identity) in [(door(), Some("spiffe://acme/web")), (Auth::new(Access::Open, Arc::default()), None)] {
+        let open = Auth::new(Access::Open, Arc::default(), Arc::default());
+        for (auth, identity) in [(door(), Some("spiffe://acme/web")), (open, None)] {
             let mut request = request(CLASSIFY, identity);
             request.headers_mut().insert(TENANT_HEADER, "other".parse().unwrap());
             assert_eq!(auth.admit(&request).unwrap_err().code(), Code::PermissionDenied);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use engine::{LiveTable, TenantName};
+use engine::{Lane, LiveTable, TenantName};
 use registry::{Author, Scopes, TokenId};
 use tonic::{Extensions, Status};
 
@@ -19,6 +19,8 @@ pub(crate) struct Caller(Arc<Admitted>);
 pub(crate) struct Admitted {
     /// Tenant, credential and method.
     pub(crate) author: Author,
+    /// Whose share of the encoder the caller's rows take.
+    pub(crate) lane: Lane,
     /// What the credential is good for.
     pub(crate) scopes: Scopes,
     /// The tenant whose heads everybody may read.
@@ -44,6 +46,10 @@ impl Caller {
         &self.0.author.tenant
     }
 
+    pub(crate) fn lane(&self) -> Lane {
+        self.0.lane
+    }
+
     pub(crate) fn scopes(&self) -> Scopes {
         self.0.scopes
     }
@@ -56,7 +62,7 @@ impl Caller {
     /// What the caller may read.
     pub(crate) fn view<'a>(&'a self, live: &'a LiveTable) -> View<'a> {
         let catalogue = self.0.catalogue.as_ref().filter(|catalogue| *catalogue != self.tenant());
-        View { tenant: self.tenant(), catalogue, live }
+        View { tenant: self.tenant(), lane: self.lane(), catalogue, live }
     }
 
     /// Whether the credential is still good: a stream may outlive it.

@@ -86,9 +86,10 @@ impl Writer {
         credentials: Arc<Credentials>,
     ) -> (Self, watch::Receiver<bool>) {
         let (failed, failure) = watch::channel(registry.is_read_only().is_some());
-        credentials.publish(&registry);
         let author = Author::server("start");
-        (Self { registry, engine, encoder, author, credentials, failed, log: Arc::default() }, failure)
+        let writer = Self { registry, engine, encoder, author, credentials, failed, log: Arc::default() };
+        writer.publish_tenants();
+        (writer, failure)
     }
 
     pub(crate) fn registry(&self) -> &Registry {
@@ -102,6 +103,9 @@ impl Writer {
     /// Durable, and not yet visible: for what [`Writer::publish_all`] will show.
     pub(crate) fn store(&mut self, change: Change) -> Result<Committed, RegistryError> {
         let committed = self.registry.commit_by(&self.author, change);
+        if let Err(RegistryError::OverQuota { what, .. }) = &committed {
+            self.engine.shares().count_refusal(&self.author.tenant, *what);
+        }
         if self.registry.is_read_only().is_some() {
             self.failed.send_replace(true);
         }
@@ -112,7 +116,7 @@ impl Writer {
     pub(crate) fn apply(&mut self, change: Change) -> Result<Committed, RegistryError> {
         let committed = self.store(change)?;
         if committed.tenants_changed {
-            self.credentials.publish(&self.registry);
+            self.publish_tenants();
         }
         for (key, task) in &committed.tasks {
             self.publish(key, task.as_deref());
@@ -150,6 +154,13 @@ impl Writer {
         self.registry.close()?;
         info!(generation, "registry closed");
         Ok(())
+    }
+
+    /// Tokens and quotas are from now on those of the registry.
+    fn publish_tenants(&self) {
+        self.credentials.publish(&self.registry);
+        let quotas: Vec<_> = self.registry.tenants().into_iter().map(|(name, tenant)| (name, tenant.quota)).collect();
+        self.engine.shares().set(&quotas);
     }
 
     fn publish(&self, key: &TaskKey, task: Option<&StoredTask>) -> usize {

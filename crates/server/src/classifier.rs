@@ -121,7 +121,8 @@ impl ClassifierService for Classifier {
         let received = Instant::now();
         self.serving.check_open()?;
         let deadline = from_proto::deadline(request.extensions());
-        let (inputs, reading) = from_proto::tokenize(request.into_inner(), deadline)?;
+        let caller = Caller::of(request.extensions())?;
+        let (inputs, reading) = from_proto::tokenize(request.into_inner(), (deadline, &caller))?;
         let engine = self.serving.engine();
         let tokenized = engine.tokenize(inputs, reading).await.map_err(status::of_engine)?;
         let piece = |id| engine.piece(id);

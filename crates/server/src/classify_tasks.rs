@@ -149,7 +149,7 @@ impl Question {
     ) -> Result<Self, Status> {
         let view = caller.view(serving.engine().live());
         let v1::ClassifyTasksRequest { input, tasks, selector, options } = request;
-        let from_proto::Options { wanted, mode, reading } = from_proto::options(options.as_ref(), deadline)?;
+        let from_proto::Options { wanted, mode, reading } = from_proto::options(options.as_ref(), deadline, &view)?;
         let mode = mode.unwrap_or(Mode::Exact);
         let input = input.ok_or_else(|| status::invalid_field("input", "is missing"))?;
         if tasks.is_empty() && selector.is_none() {

@@ -132,7 +132,7 @@ pub(crate) async fn suggest(
     if engine.info().is_some_and(|info| !info.has_pooler) {
         return Err(status::failed_precondition("NO_POOLER", "encoder", "the encoder has no pooler"));
     }
-    let reading = Reading { deadline, ..Reading::default() };
+    let reading = Reading { deadline, lane: Some(caller.lane()), ..Reading::default() };
     let vector = pooled(engine, one_sequence(&from_proto::input(input), None), reading).await;
     let vector = vector.map_err(|error| status::of_engine(from_proto::with_single_input(error)))?;
     let view = caller.view(engine.live());

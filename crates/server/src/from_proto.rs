@@ -79,7 +79,7 @@ pub(crate) fn classify(
     deadline: Option<tokio::time::Instant>,
     view: &View<'_>,
 ) -> Result<(Ask, Wanted), Status> {
-    let Options { wanted, mode, reading } = options(request.options.as_ref(), deadline)?;
+    let Options { wanted, mode, reading } = options(request.options.as_ref(), deadline, view)?;
     let traffic_key = request.options.map_or_else(String::new, |options| options.traffic_key);
     let key = view.key("task", &request.task)?;
     let ask = Ask {
@@ -96,6 +96,7 @@ pub(crate) fn classify(
 pub(crate) fn options(
     options: Option<&v1::ClassifyOptions>,
     deadline: Option<tokio::time::Instant>,
+    view: &View<'_>,
 ) -> Result<Options, Status> {
     let options = options.cloned().unwrap_or_default();
     let aggregation = match v1::Aggregation::try_from(options.aggregation) {
@@ -108,7 +109,7 @@ pub(crate) fn options(
         other @ (Truncation::Cut | Truncation::Refuse) => other,
     };
     let max_tokens = options.max_tokens.map(|tokens| tokens as usize);
-    let reading = Reading { truncation, max_tokens, deadline, ..Reading::default() };
+    let reading = Reading { truncation, max_tokens, deadline, lane: Some(view.lane), ..Reading::default() };
     Ok(Options { wanted: wanted(&options)?, mode: mode(options.mode)?, reading })
 }
 
@@ -142,16 +143,17 @@ pub(crate) fn embed(
         inputs: request.inputs.into_iter().map(input).collect(),
         task,
         kind,
-        reading: Reading { deadline, ..reading(request.truncation, request.max_tokens)? },
+        reading: Reading { deadline, lane: Some(view.lane), ..reading(request.truncation, request.max_tokens)? },
     })
 }
 
 /// Inputs whose tokens are wanted.
 pub(crate) fn tokenize(
     request: v1::TokenizeRequest,
-    deadline: Option<tokio::time::Instant>,
+    (deadline, caller): (Option<tokio::time::Instant>, &Caller),
 ) -> Result<(Vec<Input>, Reading), Status> {
-    let reading = Reading { deadline, ..reading(request.truncation, request.max_tokens)? };
+    let lane = Some(caller.lane());
+    let reading = Reading { deadline, lane, ..reading(request.truncation, request.max_tokens)? };
     Ok((request.inputs.into_iter().map(input).collect(), reading))
 }
 

@@ -41,6 +41,7 @@ mod heads_folder;
 mod revision;
 mod update_metadata;
 mod fit;
+mod tenant_metrics;
 mod tenants;
 mod audit;
 mod registry_tools;

@@ -10,6 +10,7 @@ use tonic::Code;
 use crate::boot::LeftOut;
 use crate::heads_folder::Listing;
 use crate::refusals::Refusals;
+use crate::tenant_metrics;
 
 /// Tasks whose names are labels of metrics.
 const MAX_DIVIDED_TASKS: usize = 100;
@@ -160,6 +161,7 @@ impl Metrics {
             let _ = writeln!(text, "headwater_versions_left_out{{reason=\"{reason}\"}} {}", now(count));
         }
         divided_tasks(&mut text, engine);
+        tenant_metrics::render(&mut text, &engine.shares().uses());
         if let Some(folder) = &self.folder {
             watched_heads(&mut text, folder);
         }

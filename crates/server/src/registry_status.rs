@@ -3,7 +3,9 @@
 use registry::RegistryError;
 use tonic::{Code, Status};
 
-use crate::status::{digest_mismatch, failed_precondition, internal, invalid_field, no_such, not_found, with_reason};
+use crate::status::{
+    digest_mismatch, failed_precondition, internal, invalid_field, no_such, not_found, over_quota, with_reason,
+};
 
 pub(crate) fn of(error: RegistryError) -> Status {
     let message = error.to_string();
@@ -34,6 +36,7 @@ pub(crate) fn of(error: RegistryError) -> Status {
         RegistryError::TenantExists { .. } => with_reason(Code::AlreadyExists, &message, "TENANT_EXISTS", []),
         RegistryError::TenantInUse { .. } => failed_precondition("TENANT_IN_USE", "name", &message),
         RegistryError::TenantStays { .. } => failed_precondition("TENANT_STAYS", "name", &message),
+        RegistryError::OverQuota { what, .. } => over_quota(what, &message, None),
         RegistryError::TooMany { .. } => failed_precondition("TOO_MANY", "registry", &message),
         RegistryError::TenantField { field, reason } => invalid_field(field, &reason),
         RegistryError::Locked { .. }

@@ -19,7 +19,7 @@ pub(crate) fn score(
     view: &View<'_>,
 ) -> Result<RewardAsk, Status> {
     let input = |input: v1::ScoreInput| RewardInput { prompt: input.prompt, answers: vec![input.answer] };
-    let Options { wanted: _, mode, reading } = from_proto::options(request.options.as_ref(), deadline)?;
+    let Options { wanted: _, mode, reading } = from_proto::options(request.options.as_ref(), deadline, view)?;
     Ok(RewardAsk {
         key: view.key("task", &request.task)?,
         selector: from_proto::selector(&request.version)?,
@@ -36,7 +36,7 @@ pub(crate) fn compare(
     deadline: Option<Instant>,
     view: &View<'_>,
 ) -> Result<RewardAsk, Status> {
-    let Options { wanted: _, mode, reading } = from_proto::options(request.options.as_ref(), deadline)?;
+    let Options { wanted: _, mode, reading } = from_proto::options(request.options.as_ref(), deadline, view)?;
     let ask = RewardAsk {
         key: view.key("task", &request.task)?,
         selector: from_proto::selector(&request.version)?,

@@ -184,7 +184,8 @@ pub async fn serve(
         let until_stop = listener::until_true(stopped.clone());
         tokio::spawn(listener::serve_metrics(listener, Arc::clone(&metrics), Arc::clone(&engine), until_stop));
     }
-    let edge = Edge::new(routes, Auth::new(settings.access, credentials), Arc::clone(&metrics));
+    let edge =
+        Edge::new(routes, Auth::new(settings.access, credentials, Arc::clone(engine.shares())), Arc::clone(&metrics));
     let door = Door { edge, tls, adjustable: adjustable.clone() };
     let accepting = tokio::spawn(listener::accept(listener, door, stopped));
 

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
-use engine::{EngineError, NameError};
+use engine::{EngineError, Limited, NameError};
 use prost::Message;
 use registry::RegistryError;
 use tonic::{Code, Status};
@@ -45,6 +45,7 @@ pub(crate) fn of_engine(error: EngineError) -> Status {
             details.set_retry_info(Some(RETRY_SOON));
             status(Code::ResourceExhausted, &message, details)
         }
+        EngineError::OverQuota { what, retry } => over_quota(what, &message, retry),
         EngineError::DeadlineExceeded(stage) => {
             let details = reason("DEADLINE_EXCEEDED", [("stage", stage.as_str().to_owned())]);
             status(Code::DeadlineExceeded, &message, details)
@@ -57,6 +58,15 @@ pub(crate) fn of_engine(error: EngineError) -> Status {
         EngineError::NotFinite => internal("the logits are not finite", "the logits are not finite"),
         EngineError::Internal(reason) => internal("internal error", &reason),
     }
+}
+
+/// The tenant uses what its quota lets it use; `retry` says when a try may go well.
+pub(crate) fn over_quota(what: Limited, message: &str, retry: Option<Duration>) -> Status {
+    let mut details = ErrorDetails::with_quota_failure_violation(what.as_str(), message);
+    if retry.is_some() {
+        details.set_retry_info(retry);
+    }
+    status(Code::ResourceExhausted, message, details)
 }
 
 /// The status of a change, or a look at the registry, that failed.

@@ -45,6 +45,15 @@ impl Tenants {
     ) -> Result<T, Status> {
         self.serving.changes().run(caller.author(), move |writer: &mut Writer| look(writer.registry())).await
     }
+
+    /// The tenant with the rows that it has in flight.
+    fn in_use(&self, mut tenant: v1::Tenant) -> v1::Tenant {
+        if let (Some(used), Ok(name)) = (&mut tenant.r#use, tenant.name.parse()) {
+            let rows = self.serving.engine().shares().rows_in_flight(&name);
+            used.rows_in_flight = u32::try_from(rows).unwrap_or(u32::MAX);
+        }
+        tenant
+    }
 }
 
 #[tonic::async_trait]
@@ -59,6 +68,7 @@ impl TenantService for Tenants {
         let name = parse_name("name", &name)?;
         let change = Change::CreateTenant { name: name.clone(), description, quota: quota_of(quota) };
         let tenant = self.change(&caller, change, move |registry, _| found(registry, &name)).await?;
+        let tenant = self.in_use(tenant);
         Ok(Response::new(v1::CreateTenantResponse { tenant: Some(tenant) }))
     }
 
@@ -82,6 +92,7 @@ impl TenantService for Tenants {
             (rest.count() > page.len(), page)
         };
         let (goes_on, tenants) = self.read(&caller, list).await?;
+        let tenants: Vec<_> = tenants.into_iter().map(|tenant| self.in_use(tenant)).collect();
         let last = tenants.last().filter(|_| goes_on);
         let next_page_token = last.map(|tenant| tenant.name.clone()).unwrap_or_default();
         Ok(Response::new(v1::ListTenantsResponse { tenants, next_page_token }))
@@ -95,7 +106,7 @@ impl TenantService for Tenants {
         let caller = Caller::of(request.extensions())?;
         let name = parse_name("name", &request.get_ref().name)?;
         let tenant = self.read(&caller, move |registry| found(registry, &name)).await??;
-        Ok(Response::new(v1::GetTenantResponse { tenant: Some(tenant) }))
+        Ok(Response::new(v1::GetTenantResponse { tenant: Some(self.in_use(tenant)) }))
     }
 
     async fn set_quota(&self, request: Request<v1::SetQuotaRequest>) -> Result<Response<v1::SetQuotaResponse>, Status> {
@@ -105,6 +116,7 @@ impl TenantService for Tenants {
         let name = parse_name("name", &name)?;
         let change = Change::SetQuota { name: name.clone(), quota: quota_of(quota) };
         let tenant = self.change(&caller, change, move |registry, _| found(registry, &name)).await?;
+        let tenant = self.in_use(tenant);
         Ok(Response::new(v1::SetQuotaResponse { tenant: Some(tenant) }))
     }
 

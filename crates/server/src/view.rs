@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use engine::{LiveTable, LiveTask, NameError, TaskKey, TaskName, TenantName};
+use engine::{Lane, LiveTable, LiveTask, NameError, TaskKey, TaskName, TenantName};
 use tonic::Status;
 
 use crate::status::of_name;
@@ -13,6 +13,8 @@ use crate::status::of_name;
 pub(crate) struct View<'a> {
     /// The caller's tenant.
     pub(crate) tenant: &'a TenantName,
+    /// Whose share of the encoder the caller's rows take.
+    pub(crate) lane: Lane,
     /// The tenant whose heads the caller may read besides.
     pub(crate) catalogue: Option<&'a TenantName>,
     /// What is served.

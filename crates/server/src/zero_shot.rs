@@ -15,7 +15,7 @@ pub(crate) fn ask(
     deadline: Option<Instant>,
     view: &View<'_>,
 ) -> Result<(ZeroShotAsk, Wanted), Status> {
-    let Options { wanted, mode, reading } = from_proto::options(request.options.as_ref(), deadline)?;
+    let Options { wanted, mode, reading } = from_proto::options(request.options.as_ref(), deadline, view)?;
     let input = |input: v1::ZeroShotInput| ZeroShotInput { text: input.text, candidate_labels: input.candidate_labels };
     let ask = ZeroShotAsk {
         key: view.key("task", &request.task)?,

@@ -68,13 +68,14 @@ impl Engine {
         let mode = rows::mode(ask.mode, &served.head);
         let judge = task.judge(&ask.selector, &served, mode);
         let cost = rows::check(&ask, &served.head, &self.limits())?;
+        let reading = self.on_behalf(ask.reading, &ask.key.tenant);
         let question = Question {
             served: Arc::clone(&served),
             mode,
-            reading: self.on_behalf(ask.reading, &ask.key.tenant),
+            reading,
             strategy: Strategy::LongestFirst,
             cost,
-            permit: self.admit(cost, ask.reading.priority).await?,
+            permit: self.admit(cost, reading).await?,
             judge: judge.clone(),
         };
         let answered = move |head: &Head, input: Input, read: Read| {

@@ -62,7 +62,8 @@ impl Engine {
         let reads = Reads { pooled: true, ..Reads::default() };
         let row = |tokens| Row { tokens, task_embedding: None, adapter: None, reads };
         let rows: Vec<Row> = sequences.into_iter().map(row).collect();
-        let _permit = self.admit(rows::Cost { rows: rows.len(), bytes: 0 }, Priority::Background).await?;
+        let reading = Reading { priority: Priority::Background, ..Reading::default() };
+        let _permit = self.admit(rows::Cost { rows: rows.len(), bytes: 0 }, reading).await?;
         let (reply, answer) = oneshot::channel();
         let lessons = lessons.clone();
         let work = Box::new(move |model: &mut dyn Model| {
@@ -88,7 +89,7 @@ impl Engine {
         reading: Reading,
     ) -> Result<Vec<Arc<[f32]>>, EngineError> {
         self.check_up()?;
-        let _permit = self.admit(rows::Cost { rows: sequences.len(), bytes: 0 }, reading.priority).await?;
+        let _permit = self.admit(rows::Cost { rows: sequences.len(), bytes: 0 }, reading).await?;
         let reads = Reads { pooled: true, ..Reads::default() };
         let row = |tokens| Row { tokens, task_embedding: task_embedding.clone(), adapter: None, reads };
         let done = self.run(sequences.into_iter().map(row).collect(), reading).await?;

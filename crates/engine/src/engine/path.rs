@@ -48,13 +48,25 @@ impl Engine {
     }
 
     /// A permit for a caller's rows at once or not at all, for background rows as soon as there is one.
-    pub(super) async fn admit(&self, cost: Cost, priority: Priority) -> Result<Permit, EngineError> {
-        match priority {
-            Priority::Caller => {
-                self.admission.admit(cost.rows, cost.bytes).inspect_err(|_| self.counters.overloaded_asks.add(1))
-            }
+    pub(super) async fn admit(&self, cost: Cost, reading: Reading) -> Result<Permit, EngineError> {
+        match reading.priority {
+            Priority::Caller => self.admit_now(cost, reading),
             Priority::Background => self.admission.admit_background(cost.rows).await,
         }
+    }
+
+    /// A permit for a caller's rows at once or not at all, out of what the server and the tenant may have in flight.
+    pub(super) fn admit_now(&self, cost: Cost, reading: Reading) -> Result<Permit, EngineError> {
+        let of_tenant = match reading.lane.filter(|_| reading.priority == Priority::Caller) {
+            Some(lane) => self.shares.take_rows(lane, cost.rows)?,
+            None => None,
+        };
+        let permit = self.admission.admit(cost.rows, cost.bytes);
+        let permit = permit.inspect_err(|_| self.counters.overloaded_asks.add(1))?;
+        Ok(match of_tenant {
+            Some(rows) => permit.charged(rows),
+            None => permit,
+        })
     }
 
     /// Runs `job`, which tokenizes that many `bytes`, with the length limit that `reading` comes to: at once where it is
@@ -146,6 +158,7 @@ impl Engine {
         reading: Reading,
     ) -> Result<(Vec<Pending>, Arc<AtomicBool>), EngineError> {
         let Reading { deadline, priority, lane, .. } = reading;
+        let paying = lane.filter(|_| priority == Priority::Caller);
         let lane = lane.unwrap_or_default();
         let taken = Arc::new(AtomicBool::new(false));
         let queued_at = Instant::now();
@@ -164,6 +177,9 @@ impl Engine {
             pending.push(Pending { known, rest: Some(receiver), is_taken: false });
         }
         if !in_line.is_empty() {
+            if let Some(lane) = paying {
+                self.shares.take_tokens(lane, in_line.iter().map(|(_, row, _)| row.tokens.len()).sum())?;
+            }
             self.queue.push(in_line, priority)?;
         }
         Ok((pending, taken))

@@ -107,7 +107,8 @@ impl Engine {
         let mode = rows::mode(ask.mode, &served.head);
         let template = ask.prompt_template.as_deref().or(served.head.parts().prompt.as_deref()).unwrap_or(PLACE);
         let cost = check(&ask, template, &self.limits())?;
-        let permit = self.admit(cost, ask.reading.priority).await?;
+        let reading = self.on_behalf(ask.reading, &ask.key.tenant);
+        let permit = self.admit(cost, reading).await?;
         let prompted = |input: RewardInput| Prompted {
             text: template.replace(PLACE, &input.prompt),
             before: template.find(PLACE).unwrap_or(template.len()),
@@ -117,7 +118,7 @@ impl Engine {
         let question = Question {
             served: Arc::clone(&served),
             mode,
-            reading: self.on_behalf(ask.reading, &ask.key.tenant),
+            reading,
             strategy: Strategy::LongestFirst,
             cost,
             permit,

@@ -76,11 +76,11 @@ impl Engine {
     async fn logits_of(&self, head: &Arc<Head>, input: &Input, priority: Priority) -> Result<Vec<f32>, EngineError> {
         self.check_up()?;
         let cost = rows::check_inputs(std::slice::from_ref(input), head, &self.limits())?;
+        let reading = Reading { priority, ..Reading::default() };
         let _permit = match priority {
-            Priority::Background => Some(self.admit(cost, priority).await?),
+            Priority::Background => Some(self.admit(cost, reading).await?),
             Priority::Caller => None,
         };
-        let reading = Reading { priority, ..Reading::default() };
         let (reader, text) = (Arc::clone(head), input.clone());
         let tokens = self
             .tokenize_off_thread(reading, move |tokenizer, limit| {

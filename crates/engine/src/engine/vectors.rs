@@ -79,11 +79,11 @@ impl Engine {
             let reason = "choices have no vector of their own: send one input for each".to_owned();
             return Err(EngineError::InvalidField { field: format!("inputs[{index}].choices"), reason });
         }
-        let permit = self.admit(cost, ask.reading.priority).await?;
         let reading = match &ask.task {
             Some((key, _)) => self.on_behalf(ask.reading, &key.tenant),
             None => ask.reading,
         };
+        let permit = self.admit(cost, reading).await?;
         let inputs = ask.inputs;
         let started = Instant::now();
         let (inputs, tokens) = self
@@ -125,7 +125,7 @@ impl Engine {
     /// [`EngineError`], for the first input that has no tokens.
     pub async fn tokenize(&self, inputs: Vec<Input>, reading: Reading) -> Result<Vec<Tokenized>, EngineError> {
         let cost = rows::check_any(&inputs, &self.limits())?;
-        let _permit = self.admit(cost, reading.priority).await?;
+        let _permit = self.admit(cost, reading).await?;
         self.with_tokenizer(cost.bytes, reading, move |tokenizer, limit| {
             let tokenized = |(index, input): (usize, Input)| {
                 let sequences = rows::any_sequences(&input);

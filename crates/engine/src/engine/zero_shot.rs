@@ -145,11 +145,12 @@ impl Engine {
         })?;
         let mode = rows::mode(ask.mode, &served.head);
         let cost = check(&ask, &self.limits())?;
-        let permit = self.admit(cost, ask.reading.priority).await?;
+        let reading = self.on_behalf(ask.reading, &ask.key.tenant);
+        let permit = self.admit(cost, reading).await?;
         let question = Question {
             served: Arc::clone(&served),
             mode,
-            reading: self.on_behalf(ask.reading, &ask.key.tenant),
+            reading,
             strategy: Strategy::OnlyFirst,
             cost,
             permit,

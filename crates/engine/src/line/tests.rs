@@ -1,11 +1,11 @@
 //! What a line owes several tenants: each its share while it waits, whatever the others send.
 
 use std::hash::{BuildHasherDefault, DefaultHasher};
-use std::num::NonZeroU32;
 
 use super::*;
 use crate::batch::MOST_OVERTAKEN;
 use crate::model::Reads;
+use crate::quota::Quota;
 use crate::task::TenantName;
 use crate::tokens::Tokens;
 
@@ -28,7 +28,8 @@ impl Office {
     }
 
     fn weigh(&self, tenant: &str, weight: u32) {
-        self.shares.set(&[(tenant.parse().unwrap(), NonZeroU32::new(weight).unwrap())]);
+        let quota = Quota { weight: Some(f64::from(weight)), ..Quota::default() };
+        self.shares.set(&[(tenant.parse().unwrap(), quota)]);
     }
 
     /// Puts a row of so many tokens in line, unlike any before.

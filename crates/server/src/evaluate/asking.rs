@@ -188,6 +188,7 @@ fn of_row(error: EngineError, line: u64) -> Unanswered {
         }
         error @ (EngineError::NotFound
         | EngineError::Overloaded(_)
+        | EngineError::OverQuota { .. }
         | EngineError::DeadlineExceeded(_)
         | EngineError::Starting
         | EngineError::Draining
