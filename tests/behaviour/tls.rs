@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use api::v1::ReloadConfigRequest;
 use api::v1::classifier_service_client::ClassifierServiceClient;
 use api::v1::server_service_client::ServerServiceClient;
-use server::{Adjustable, Configured, Reloading, Tls, TlsFiles};
+use api::v1::{ListVersionsRequest, ReloadConfigRequest};
+use server::{Access, Adjustable, Configured, Identities, Reloading, Tls, TlsFiles};
 use tests::{Surroundings, TestServer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -204,6 +204,29 @@ async fn a_bad_certificate_keeps_a_good_configuration_from_coming_into_force() {
     folder.write_server(&authority.server());
     assert!(reload(&server).await.is_ok());
     assert!(server.classifier().classify(two()).await.is_err());
+}
+
+/// What a caller with the certificate of `localhost`, and no token, is told: of a task, and of the task's versions.
+async fn told_to_localhost(identities: &str) -> (Option<Code>, Option<Code>) {
+    let (authority, clients) = (Authority::new(), Authority::new());
+    let folder = Folder::with(&authority.server());
+    folder.write("clients.pem", &clients.pem);
+    let tls = Some((Tls::open(folder.files_with_clients()).unwrap(), as_client(&authority, &clients.client(1))));
+    let catalogue = Some(engine::TenantName::default_tenant());
+    let access = Access::Credentials { catalogue, identities: Identities::parse(identities).unwrap() };
+    let server = TestServer::start_among(Surroundings { tls, access, ..Surroundings::default() }).await;
+    let asked = server.classifier().classify(ask("mood", vec![input("in")])).await;
+    let versions = ListVersionsRequest { task: "mood".to_owned(), ..ListVersionsRequest::default() };
+    let listed = server.heads().list_versions(versions).await;
+    (asked.err().map(|refusal| refusal.code()), listed.err().map(|refusal| refusal.code()))
+}
+
+#[tokio::test]
+async fn a_certificate_stands_for_the_tenant_and_scopes_that_the_operator_lists() {
+    assert_eq!(told_to_localhost("default infer,heads localhost").await, (None, None));
+    assert_eq!(told_to_localhost("acme infer localhost").await, (None, Some(Code::PermissionDenied)));
+    let nobody = Some(Code::Unauthenticated);
+    assert_eq!(told_to_localhost("default infer another").await, (nobody, nobody), "a good certificate of a stranger");
 }
 
 #[tokio::test]
