@@ -216,7 +216,7 @@ async fn told_to_localhost(identities: &str) -> (Option<Code>, Option<Code>) {
     let access = Access::Credentials { catalogue, identities: Identities::parse(identities).unwrap() };
     let server = TestServer::start_among(Surroundings { tls, access, ..Surroundings::default() }).await;
     let asked = server.classifier().classify(ask("mood", vec![input("in")])).await;
-    let versions = ListVersionsRequest { task: "mood".to_owned(), ..ListVersionsRequest::default() };
+    let versions = ListVersionsRequest { task: "mood".to_owned() };
     let listed = server.heads().list_versions(versions).await;
     (asked.err().map(|refusal| refusal.code()), listed.err().map(|refusal| refusal.code()))
 }
