@@ -224,8 +224,9 @@ async fn told_to_localhost(identities: &str) -> (Option<Code>, Option<Code>) {
 #[tokio::test]
 async fn a_certificate_stands_for_the_tenant_and_scopes_that_the_operator_lists() {
     assert_eq!(told_to_localhost("default infer,heads localhost").await, (None, None));
-    assert_eq!(told_to_localhost("acme infer localhost").await, (None, Some(Code::PermissionDenied)));
+    assert_eq!(told_to_localhost("default infer localhost").await, (None, Some(Code::PermissionDenied)));
     let nobody = Some(Code::Unauthenticated);
+    assert_eq!(told_to_localhost("acme infer localhost").await, (nobody, nobody), "there is no such tenant");
     assert_eq!(told_to_localhost("default infer another").await, (nobody, nobody), "a good certificate of a stranger");
 }
 

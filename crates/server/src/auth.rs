@@ -97,7 +97,7 @@ impl Auth {
             return Some(Admitted { author, lane, scopes: token.scopes, catalogue: None, token: token_of_caller });
         }
         let PeerIdentity(identity) = request.extensions().get()?;
-        let (tenant, scopes) = identities.find(identity)?;
+        let (tenant, scopes) = identities.find(identity).filter(|(tenant, _)| self.credentials.has_tenant(tenant))?;
         let author = Author { tenant: tenant.clone(), actor: format!("certificate:{identity}"), method };
         let lane = self.shares.lane(tenant);
         Some(Admitted { author, lane, scopes: *scopes, catalogue: None, token: None })
@@ -139,7 +139,7 @@ mod tests {
     fn door() -> Auth {
         let identities = Identities::parse("acme infer spiffe://acme/web").unwrap();
         let access = Access::Credentials { catalogue: None, identities };
-        Auth::new(access, Arc::default(), Arc::default())
+        Auth::new(access, Arc::new(Credentials::of_tenant("acme")), Arc::default())
     }
 
     fn request(path: &str, identity: Option<&str>) -> Request<()> {
@@ -168,6 +168,13 @@ mod tests {
                 (Code::Unauthenticated, status::unauthenticated().message())
             );
         }
+    }
+
+    #[test]
+    fn a_certificate_of_a_tenant_that_is_gone_stands_for_nobody() {
+        let gone = Auth { credentials: Arc::new(Credentials::of_tenant("other")), ..door() };
+        let refused = gone.admit(&request(CLASSIFY, Some("spiffe://acme/web"))).unwrap_err();
+        assert_eq!(refused.code(), Code::Unauthenticated);
     }
 
     #[test]

@@ -1,10 +1,11 @@
-//! Tokens: what they look like, how one is made, and how one is told from a guess.
+//! Tokens: what they look like, how one is made, and how one is told from a guess. And which tenants there are.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use engine::TenantName;
 use registry::{Digest, Registry, StoredToken, TokenId};
 use subtle::ConstantTimeEq;
 
@@ -14,17 +15,29 @@ const SECRET_BYTES: usize = 32;
 /// Length of a token: prefix, id, `_`, secret.
 const TOKEN_BYTES: usize = PREFIX.len() + 16 + 1 + 2 * SECRET_BYTES;
 
-/// Every token, as stored. The writer replaces all of it after a change is durable; the edge looks tokens up in it.
+/// Every token and tenant, as stored. The writer replaces all of it after a change is durable; the edge looks it up.
 #[derive(Debug, Default)]
 pub(crate) struct Credentials {
-    tokens: RwLock<Arc<HashMap<TokenId, Arc<StoredToken>>>>,
+    known: RwLock<Arc<Known>>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    tokens: HashMap<TokenId, Arc<StoredToken>>,
+    tenants: HashSet<TenantName>,
 }
 
 impl Credentials {
-    /// From now on the registry's tokens are the ones there are.
+    /// From now on the registry's tokens and tenants are the ones there are.
     pub(crate) fn publish(&self, registry: &Registry) {
         let tokens = registry.tokens().map(|(id, token)| (id, Arc::clone(token))).collect();
-        *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(tokens);
+        let known = Known { tokens, tenants: registry.tenants().into_keys().collect() };
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
+    }
+
+    /// Whether there is such a tenant.
+    pub(crate) fn has_tenant(&self, tenant: &TenantName) -> bool {
+        self.known().tenants.contains(tenant)
     }
 
     /// The token whose text this is, if it is good now. Takes as long for an id that nobody has as for a wrong secret.
@@ -45,8 +58,11 @@ impl Credentials {
     }
 
     fn token(&self, id: TokenId) -> Option<Arc<StoredToken>> {
-        let tokens = Arc::clone(&self.tokens.read().unwrap_or_else(PoisonError::into_inner));
-        tokens.get(&id).cloned()
+        self.known().tokens.get(&id).cloned()
+    }
+
+    fn known(&self) -> Arc<Known> {
+        Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -91,11 +107,21 @@ fn unix_seconds() -> u64 {
 }
 
 #[cfg(test)]
+impl Credentials {
+    /// No tokens, and this tenant.
+    pub(crate) fn of_tenant(tenant: &str) -> Self {
+        let tenants = HashSet::from([tenant.parse().unwrap()]);
+        Self { known: RwLock::new(Arc::new(Known { tenants, ..Known::default() })) }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
     fn with(token: StoredToken, id: TokenId) -> Credentials {
-        Credentials { tokens: RwLock::new(Arc::new(HashMap::from([(id, Arc::new(token))]))) }
+        let known = Known { tokens: HashMap::from([(id, Arc::new(token))]), tenants: HashSet::new() };
+        Credentials { known: RwLock::new(Arc::new(known)) }
     }
 
     fn stored(digest: Digest) -> StoredToken {

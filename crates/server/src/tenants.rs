@@ -37,6 +37,12 @@ impl Tenants {
         self.serving.changes().run(caller.author(), apply).await?
     }
 
+    /// Makes `change` durable, and answers with what the tenant `name` is then.
+    async fn changed(&self, caller: &Caller, change: Change, name: TenantName) -> Result<v1::Tenant, Status> {
+        let tenant = self.change(caller, change, move |registry, _| found(registry, &name)).await?;
+        Ok(self.in_use(tenant))
+    }
+
     /// What `look` finds in the registry.
     async fn read<T: Send + 'static>(
         &self,
@@ -67,8 +73,7 @@ impl TenantService for Tenants {
         let v1::CreateTenantRequest { name, description, quota } = request.into_inner();
         let name = parse_name("name", &name)?;
         let change = Change::CreateTenant { name: name.clone(), description, quota: quota_of(quota) };
-        let tenant = self.change(&caller, change, move |registry, _| found(registry, &name)).await?;
-        let tenant = self.in_use(tenant);
+        let tenant = self.changed(&caller, change, name).await?;
         Ok(Response::new(v1::CreateTenantResponse { tenant: Some(tenant) }))
     }
 
@@ -115,8 +120,7 @@ impl TenantService for Tenants {
         let v1::SetQuotaRequest { name, quota } = request.into_inner();
         let name = parse_name("name", &name)?;
         let change = Change::SetQuota { name: name.clone(), quota: quota_of(quota) };
-        let tenant = self.change(&caller, change, move |registry, _| found(registry, &name)).await?;
-        let tenant = self.in_use(tenant);
+        let tenant = self.changed(&caller, change, name).await?;
         Ok(Response::new(v1::SetQuotaResponse { tenant: Some(tenant) }))
     }
 
