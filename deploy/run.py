@@ -80,6 +80,7 @@ class Server:
 
     def __init__(self, arguments):
         self.maker, self.asked_to_stop, self.process = os.getppid(), False, None
+        self.maker_listened = listens(self.maker)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: self.stop())
         libc = ctypes.CDLL(None)
@@ -111,7 +112,9 @@ class Server:
             try:
                 return self.process.wait(timeout=0.5)
             except subprocess.TimeoutExpired:
-                if make_has_ended(self.maker):
+                # Interrupted alone, make waits for us without a word: it shows only in that it no longer catches the
+                # signal. Started in the background it never did.
+                if os.getppid() != self.maker or (self.maker_listened and not listens(self.maker)):
                     self.stop()
 
     def give_terminal(self, group):
@@ -130,14 +133,11 @@ def foreground_terminal():
         return None
 
 
-def make_has_ended(maker):
-    """Whether the process that started this one is gone, or was interrupted alone: make then waits for us without a
-    word, and shows it only in that it no longer catches the signal."""
-    if os.getppid() != maker:
-        return True
+def listens(maker):
+    """Whether the process is a make that catches interrupts."""
     try:
         status = dict(line.split(":\t", 1) for line in Path(f"/proc/{maker}/status").read_text().splitlines())
-        return status["Name"] == "make" and not int(status["SigCgt"], 16) >> (signal.SIGINT - 1) & 1
+        return status["Name"] == "make" and bool(int(status["SigCgt"], 16) >> (signal.SIGINT - 1) & 1)
     except (OSError, KeyError, ValueError):
         return False
 
