@@ -16,7 +16,7 @@ use tch::{Kind, TchError, Tensor};
 use crate::error::LoadError;
 
 /// Bytes read and converted at a time: small beside any encoder, large beside a disk's block.
-const CHUNK_BYTES: usize = 8 << 20;
+const CHUNK_BYTES: usize = 256 << 10;
 
 /// An open weight file. Tensors are taken by name; what is left at the end was not expected.
 #[derive(Debug)]
@@ -72,7 +72,10 @@ impl Weights {
     /// Takes tensor `name` of exactly `shape`, widened to fp32, row-major.
     pub(crate) fn take_numbers(&mut self, name: &str, shape: &[i64]) -> Result<Vec<f32>, LoadError> {
         let mut whole = Vec::new();
+        let count = shape.iter().map(|size| usize::try_from(*size).unwrap_or(0)).product::<usize>();
         self.stream(name, shape, |numbers| {
+            // Only now has the file shown that it holds so many.
+            whole.reserve_exact(count - whole.len());
             whole.extend_from_slice(numbers);
             Ok(())
         })?;

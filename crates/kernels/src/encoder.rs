@@ -9,7 +9,10 @@ use crate::forward::{self, Machine};
 use crate::plan::InputRow;
 use crate::support::{Unsupported, check};
 use crate::team::Team;
-use crate::weights::{Dense, EmbeddingArrays, Fp32, Geometry, HalfBrain, Int8, LayerArrays, Mode, Weights};
+use crate::weights::{
+    Dense, EmbeddingArrays, Fp32, Geometry, HalfBrain, Int8, Layers, Mode, Packed, PackedLayer, PackedPositions,
+    Weights,
+};
 use crate::workspace::Workspace;
 
 /// Longest rows that distances are made ready for at first; and by how much that grows.
@@ -50,52 +53,78 @@ impl SharedWeights {
     }
 }
 
-/// Takes an encoder's arrays layer by layer: what has been taken is packed, and the array can go.
+/// Takes an encoder's arrays one by one: what has been taken is packed, and the array can go.
 #[derive(Debug)]
 pub struct Builder(Building);
 
 #[derive(Debug)]
 enum Building {
-    Fp32(Weights<Fp32>),
-    Bf16(Weights<HalfBrain>),
-    Int8(Weights<Int8>),
+    Fp32(Layers<Fp32>),
+    Bf16(Layers<HalfBrain>),
+    Int8(Layers<Int8>),
 }
 
 impl Builder {
-    /// Begins with everything but the layers.
+    /// Begins an encoder.
     ///
     /// # Errors
     /// [`Unsupported`] on a processor without the instructions.
-    pub fn new(
-        precision: Precision,
-        geometry: Geometry,
-        embeddings: EmbeddingArrays,
-        pooler: Option<&Dense>,
-    ) -> Result<Self, Unsupported> {
+    pub fn new(precision: Precision, geometry: Geometry) -> Result<Self, Unsupported> {
         check()?;
         Ok(Self(match precision {
-            Precision::Fp32 => Building::Fp32(Weights::new(geometry, embeddings, pooler)),
-            Precision::Bf16 => Building::Bf16(Weights::new(geometry, embeddings, pooler)),
-            Precision::Int8 => Building::Int8(Weights::new(geometry, embeddings, pooler)),
+            Precision::Fp32 => Building::Fp32(Layers::new(geometry)),
+            Precision::Bf16 => Building::Bf16(Layers::new(geometry)),
+            Precision::Int8 => Building::Int8(Layers::new(geometry)),
         }))
     }
 
-    /// Adds the next layer.
-    pub fn push(&mut self, layer: &LayerArrays) {
-        match &mut self.0 {
-            Building::Fp32(weights) => weights.push(layer),
-            Building::Bf16(weights) => weights.push(layer),
-            Building::Int8(weights) => weights.push(layer),
+    /// A linear layer of the next layer.
+    #[must_use]
+    pub fn pack(&self, dense: &Dense) -> Packed {
+        match &self.0 {
+            Building::Fp32(_) => Layers::<Fp32>::packed(dense),
+            Building::Bf16(_) => Layers::<HalfBrain>::packed(dense),
+            Building::Int8(_) => Layers::<Int8>::packed(dense),
         }
     }
 
-    /// The weights of all layers pushed, at least one.
+    /// Its keys and values.
     #[must_use]
-    pub fn finish(self) -> SharedWeights {
+    pub fn pack_pair(&self, keys: Dense, values: &Dense) -> Packed {
+        match &self.0 {
+            Building::Fp32(layers) => layers.packed_pair(keys, values),
+            Building::Bf16(layers) => layers.packed_pair(keys, values),
+            Building::Int8(layers) => layers.packed_pair(keys, values),
+        }
+    }
+
+    /// Its projections of the relative embeddings, `[slots, hidden]`: what queries meet; and what keys meet, with the
+    /// score's scale in it.
+    #[must_use]
+    pub fn pack_positions(&self, keys: Option<&[f32]>, queries: Option<&[f32]>) -> PackedPositions {
+        match &self.0 {
+            Building::Fp32(layers) => layers.packed_positions(keys, queries),
+            Building::Bf16(layers) => layers.packed_positions(keys, queries),
+            Building::Int8(layers) => layers.packed_positions(keys, queries),
+        }
+    }
+
+    /// Adds the next layer.
+    pub fn push(&mut self, layer: PackedLayer) {
+        match &mut self.0 {
+            Building::Fp32(layers) => layers.push(layer),
+            Building::Bf16(layers) => layers.push(layer),
+            Building::Int8(layers) => layers.push(layer),
+        }
+    }
+
+    /// The weights: all layers pushed, at least one, and what stands before and behind them.
+    #[must_use]
+    pub fn finish(self, embeddings: EmbeddingArrays, pooler: Option<&Dense>) -> SharedWeights {
         SharedWeights(match self.0 {
-            Building::Fp32(weights) => AnyWeights::Fp32(Arc::new(weights)),
-            Building::Bf16(weights) => AnyWeights::Bf16(Arc::new(weights)),
-            Building::Int8(weights) => AnyWeights::Int8(Arc::new(weights)),
+            Building::Fp32(layers) => AnyWeights::Fp32(Arc::new(layers.finish(embeddings, pooler))),
+            Building::Bf16(layers) => AnyWeights::Bf16(Arc::new(layers.finish(embeddings, pooler))),
+            Building::Int8(layers) => AnyWeights::Int8(Arc::new(layers.finish(embeddings, pooler))),
         })
     }
 }

@@ -41,4 +41,4 @@ pub use peak::peak;
 pub use plan::InputRow;
 pub use support::{Unsupported, check, has_tiles};
 pub use vector::Activation;
-pub use weights::{Dense, EmbeddingArrays, Geometry, LayerArrays, Scaling, Table};
+pub use weights::{Dense, EmbeddingArrays, Geometry, Packed, PackedLayer, PackedPositions, Scaling, Table};

@@ -70,27 +70,31 @@ pub enum Table {
     Brain(Vec<u16>),
 }
 
-/// One layer.
-#[derive(Debug, Clone, Default)]
-pub struct LayerArrays {
+/// A linear layer in the order in which kernels read it.
+#[derive(Debug)]
+pub struct Packed(Weight);
+
+/// One head's projections of the relative embeddings after the other.
+#[derive(Debug)]
+pub struct PackedPositions(Vec<Positions>);
+
+/// One layer. What is large has been packed as it came, so that no array has to wait for the others.
+#[derive(Debug)]
+pub struct PackedLayer {
     /// With the score's scale in it.
-    pub query: Dense,
-    /// Keys.
-    pub key: Dense,
-    /// Values.
-    pub value: Dense,
-    /// What queries meet, `[slots, hidden]`.
-    pub position_keys: Option<Vec<f32>>,
-    /// What keys meet, `[slots, hidden]`, with the score's scale in it.
-    pub position_queries: Option<Vec<f32>>,
+    pub query: Packed,
+    /// Keys and values.
+    pub key_value: Packed,
+    /// What queries and keys meet.
+    pub positions: PackedPositions,
     /// Behind attention.
-    pub attention_output: Dense,
+    pub attention_output: Packed,
     /// Behind it and its residual.
     pub attention_norm: Scaling,
     /// The first of the feed-forward pair.
-    pub intermediate: Dense,
+    pub intermediate: Packed,
     /// The second.
-    pub output: Dense,
+    pub output: Packed,
     /// Behind it and its residual.
     pub output_norm: Scaling,
 }
@@ -186,8 +190,59 @@ impl Table {
     }
 }
 
-impl<M: Mode> Weights<M> {
-    pub(crate) fn new(geometry: Geometry, arrays: EmbeddingArrays, pooler: Option<&Dense>) -> Self {
+/// The layers of weights to come.
+#[derive(Debug)]
+pub(crate) struct Layers<M> {
+    geometry: Geometry,
+    layers: Vec<Layer>,
+    mode: PhantomData<M>,
+}
+
+impl<M: Mode> Layers<M> {
+    pub(crate) fn new(geometry: Geometry) -> Self {
+        Self { geometry, layers: Vec::new(), mode: PhantomData }
+    }
+
+    fn width(&self) -> usize {
+        self.geometry.hidden.next_multiple_of(PANEL)
+    }
+
+    pub(crate) fn packed(dense: &Dense) -> Packed {
+        Packed(Weight::pack::<M::Linear>(&dense.weight, &dense.bias))
+    }
+
+    pub(crate) fn packed_pair(&self, keys: Dense, values: &Dense) -> Packed {
+        Self::packed(&side_by_side(keys, values, self.width()))
+    }
+
+    /// `keys` are what queries meet, and `queries` what keys meet, `[slots, hidden]` each.
+    pub(crate) fn packed_positions(&self, keys: Option<&[f32]>, queries: Option<&[f32]>) -> PackedPositions {
+        let Geometry { hidden, heads, slots, .. } = self.geometry;
+        let size = hidden / heads;
+        let part = |table: &[f32], slot: usize, head: usize| table[slot * hidden + head * size..][..size].to_vec();
+        let of_head = |head: usize| Positions {
+            keys: keys.map(|table| packed_blocks::<M>(slots, size, |column| part(table, slots - 1 - column, head))),
+            queries: queries.map(|table| packed_blocks::<M>(slots, size, |column| part(table, column, head))),
+        };
+        PackedPositions((0..heads).map(of_head).collect())
+    }
+
+    /// Adds the next layer.
+    pub(crate) fn push(&mut self, layer: PackedLayer) {
+        let epsilon = self.geometry.epsilon;
+        self.layers.push(Layer {
+            query: layer.query.0,
+            key_value: layer.key_value.0,
+            positions: layer.positions.0,
+            attention_output: layer.attention_output.0,
+            attention_norm: normalisation(&layer.attention_norm, epsilon),
+            intermediate: layer.intermediate.0,
+            output: layer.output.0,
+            output_norm: normalisation(&layer.output_norm, epsilon),
+        });
+    }
+    pub(crate) fn finish(self, arrays: EmbeddingArrays, pooler: Option<&Dense>) -> Weights<M> {
+        let geometry = self.geometry;
         let EmbeddingArrays { words, positions, types, projection, norm } = arrays;
         let zeros = vec![0f32; geometry.hidden];
         let embeddings = Embeddings {
@@ -197,48 +252,17 @@ impl<M: Mode> Weights<M> {
             projection: projection.map(|weight| Weight::pack::<Single>(&weight, &zeros)),
             norm: normalisation(&norm, geometry.epsilon),
         };
-        Self {
+        let inner = self.layers.last().map_or(0, |layer| layer.intermediate.outputs.next_multiple_of(PANEL));
+        Weights {
             geometry,
-            width: geometry.hidden.next_multiple_of(PANEL),
-            inner: 0,
+            width: self.width(),
+            inner,
             embeddings,
-            layers: Vec::new(),
+            layers: self.layers,
             pooler: pooler.map(|dense| Weight::pack::<Single>(&dense.weight, &dense.bias)),
             mode: PhantomData,
         }
     }
-
-    /// Adds the next layer.
-    pub(crate) fn push(&mut self, arrays: &LayerArrays) {
-        let Geometry { hidden, heads, slots, epsilon, .. } = self.geometry;
-        let size = hidden / heads;
-        let part = |table: &[f32], slot: usize, head: usize| table[slot * hidden + head * size..][..size].to_vec();
-        let positions = |head: usize| Positions {
-            keys: arrays
-                .position_keys
-                .as_ref()
-                .map(|table| packed_blocks::<M>(slots, size, |column| part(table, slots - 1 - column, head))),
-            queries: arrays
-                .position_queries
-                .as_ref()
-                .map(|table| packed_blocks::<M>(slots, size, |column| part(table, column, head))),
-        };
-        self.inner = arrays.intermediate.bias.len().next_multiple_of(PANEL);
-        self.layers.push(Layer {
-            query: packed::<M>(&arrays.query),
-            key_value: packed::<M>(&side_by_side(&arrays.key, &arrays.value, self.width)),
-            positions: (0..heads).map(positions).collect(),
-            attention_output: packed::<M>(&arrays.attention_output),
-            attention_norm: normalisation(&arrays.attention_norm, epsilon),
-            intermediate: packed::<M>(&arrays.intermediate),
-            output: packed::<M>(&arrays.output),
-            output_norm: normalisation(&arrays.output_norm, epsilon),
-        });
-    }
-}
-
-fn packed<M: Mode>(dense: &Dense) -> Weight {
-    Weight::pack::<M::Linear>(&dense.weight, &dense.bias)
 }
 
 fn packed_blocks<M: Mode>(count: usize, inputs: usize, column: impl Fn(usize) -> Vec<f32>) -> Blocks {
@@ -250,9 +274,9 @@ fn normalisation(scaling: &Scaling, epsilon: f32) -> Norm {
 }
 
 /// One layer with the outputs of `left`, zeros up to `width`, and the outputs of `right`.
-fn side_by_side(left: &Dense, right: &Dense, width: usize) -> Dense {
+fn side_by_side(left: Dense, right: &Dense, width: usize) -> Dense {
     let inputs = left.weight.len() / left.bias.len().max(1);
-    let mut both = left.clone();
+    let mut both = left;
     both.weight.resize(width * inputs, 0.0);
     both.bias.resize(width, 0.0);
     both.weight.extend_from_slice(&right.weight);

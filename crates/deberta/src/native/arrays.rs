@@ -1,12 +1,13 @@
 //! An encoder's tensors, taken from its file one by one and packed as they come.
 
-use kernels::{Activation as KernelActivation, Builder, Dense, EmbeddingArrays, Geometry, LayerArrays, Scaling, Table};
+use kernels::{Activation as KernelActivation, Builder, Dense, EmbeddingArrays, Geometry, PackedLayer, Scaling, Table};
 use tch::Tensor;
 
 use crate::activation::Activation;
 use crate::config::Config;
 use crate::encoder::relative_rows;
 use crate::error::LoadError;
+use crate::shim::give_back_memory;
 use crate::tensors::unsigned;
 use crate::weights::Weights;
 
@@ -31,19 +32,22 @@ pub(super) fn load(
         epsilon: config.layer_norm_eps as f32,
         slots: config.relative.map_or(0, |relative| unsigned(2 * relative.span)),
     };
-    let embeddings = embeddings(weights, config, precision)?;
-    let pooler =
-        if has_pooler(weights) { Some(dense(weights, "pooler.dense", config.hidden, config.hidden)?) } else { None };
     let relative_rows = relative_rows(weights, config)?;
     let unsupported = |error: kernels::Unsupported| LoadError::Unavailable {
         wanted: "an encoder on our own kernels".to_owned(),
         reason: error.to_string(),
     };
-    let mut builder = Builder::new(precision, geometry, embeddings, pooler.as_ref()).map_err(unsupported)?;
+    let mut builder = Builder::new(precision, geometry).map_err(unsupported)?;
     for index in 0..config.layers {
-        builder.push(&layer(weights, config, index, relative_rows.as_ref())?);
+        let layer = layer(weights, config, index, (&builder, relative_rows.as_ref()))?;
+        builder.push(layer);
     }
-    Ok((builder.finish(), relative_rows))
+    let pooler =
+        if has_pooler(weights) { Some(dense(weights, "pooler.dense", config.hidden, config.hidden)?) } else { None };
+    // The largest table comes last, in its final form: what packing took beside the weights is free again by then.
+    give_back_memory();
+    let embeddings = embeddings(weights, config, precision)?;
+    Ok((builder.finish(embeddings, pooler.as_ref()), relative_rows))
 }
 
 fn embeddings(
@@ -77,47 +81,50 @@ fn embeddings(
     Ok(EmbeddingArrays { words, positions, types, projection, norm })
 }
 
-/// One layer. `relative_rows` are the (normalised) relative embeddings, `[2 * span, hidden]`.
+/// One layer, packed as it comes. `relative_rows` are the (normalised) relative embeddings, `[2 * span, hidden]`.
 fn layer(
     weights: &mut Weights,
     config: &Config,
     index: i64,
-    relative_rows: Option<&Tensor>,
-) -> Result<LayerArrays, LoadError> {
+    (builder, relative_rows): (&Builder, Option<&Tensor>),
+) -> Result<PackedLayer, LoadError> {
     let (hidden, intermediate) = (config.hidden, config.intermediate);
     let name = format!("encoder.layer.{index}");
     let of_attention = |projection: &str| format!("{name}.attention.self.{projection}");
+    let relative = config.relative.zip(relative_rows);
     let query = scaled(dense(weights, &of_attention("query_proj"), hidden, hidden)?, config);
+    let position_queries = match relative.filter(|_| config.position_to_content) {
+        Some((relative, rows)) if relative.shared => Some(projected(rows, &query, hidden)?),
+        Some((_, rows)) => {
+            let own = scaled(dense(weights, &of_attention("pos_query_proj"), hidden, hidden)?, config);
+            Some(projected(rows, &own, hidden)?)
+        }
+        None => None,
+    };
+    let query = builder.pack(&query);
     let key = dense(weights, &of_attention("key_proj"), hidden, hidden)?;
+    let position_keys = match relative.filter(|_| config.content_to_position) {
+        Some((relative, rows)) if relative.shared => Some(projected(rows, &key, hidden)?),
+        Some((_, rows)) => {
+            let own = dense(weights, &of_attention("pos_key_proj"), hidden, hidden)?;
+            Some(projected(rows, &own, hidden)?)
+        }
+        None => None,
+    };
+    let positions = builder.pack_positions(position_keys.as_deref(), position_queries.as_deref());
     let value = dense(weights, &of_attention("value_proj"), hidden, hidden)?;
-    let (mut position_keys, mut position_queries) = (None, None);
-    if let (Some(relative), Some(rows)) = (config.relative, relative_rows) {
-        if config.content_to_position {
-            position_keys = Some(match relative.shared {
-                true => projected(rows, &key, hidden)?,
-                false => projected(rows, &dense(weights, &of_attention("pos_key_proj"), hidden, hidden)?, hidden)?,
-            });
-        }
-        if config.position_to_content {
-            position_queries = Some(match relative.shared {
-                true => projected(rows, &query, hidden)?,
-                false => {
-                    let own = scaled(dense(weights, &of_attention("pos_query_proj"), hidden, hidden)?, config);
-                    projected(rows, &own, hidden)?
-                }
-            });
-        }
-    }
-    Ok(LayerArrays {
+    let key_value = builder.pack_pair(key, &value);
+    let mut packed = |part: &str, outputs: i64, inputs: i64| {
+        Ok::<_, LoadError>(builder.pack(&dense(weights, &format!("{name}.{part}.dense"), outputs, inputs)?))
+    };
+    Ok(PackedLayer {
         query,
-        key,
-        value,
-        position_keys,
-        position_queries,
-        attention_output: dense(weights, &format!("{name}.attention.output.dense"), hidden, hidden)?,
+        key_value,
+        positions,
+        attention_output: packed("attention.output", hidden, hidden)?,
+        intermediate: packed("intermediate", intermediate, hidden)?,
+        output: packed("output", hidden, intermediate)?,
         attention_norm: scaling(weights, &format!("{name}.attention.output.LayerNorm"), hidden)?,
-        intermediate: dense(weights, &format!("{name}.intermediate.dense"), intermediate, hidden)?,
-        output: dense(weights, &format!("{name}.output.dense"), hidden, intermediate)?,
         output_norm: scaling(weights, &format!("{name}.output.LayerNorm"), hidden)?,
     })
 }
