@@ -116,7 +116,7 @@ fn cases() -> Vec<Case> {
 }
 
 /// What is served by default, and the plain path beside it.
-const KERNELS: [Kernels; 2] = [Kernels::Auto, Kernels::Libtorch];
+const KERNELS: [Kernels; 3] = [Kernels::Auto, Kernels::Avx2, Kernels::Libtorch];
 
 #[test]
 fn a_row_with_an_adapter_has_the_logits_of_peft() {

@@ -15,8 +15,8 @@ const REFERENCE_TOLERANCE: f32 = 1e-4;
 /// Absolute, between a row alone and the same row in a batch.
 const NEIGHBOUR_TOLERANCE: f32 = 1e-5;
 const SHUFFLES: u64 = 8;
-/// What is served by default, and the plain path beside it.
-const KERNELS: [Kernels; 2] = [Kernels::Auto, Kernels::Libtorch];
+/// What is served by default and on processors with less, and the plain path beside it.
+const KERNELS: [Kernels; 3] = [Kernels::Auto, Kernels::Avx2, Kernels::Libtorch];
 
 /// `golden.json` of one configuration.
 #[derive(Debug, Deserialize)]

@@ -39,6 +39,8 @@ pub enum Kernels {
     Auto,
     /// Our own on a processor, or an error.
     Native,
+    /// As on a processor without AVX-512.
+    Avx2,
     /// libtorch's.
     Libtorch,
 }
@@ -47,12 +49,11 @@ impl std::str::FromStr for Kernels {
     type Err = LoadError;
 
     fn from_str(name: &str) -> Result<Self, LoadError> {
-        [Self::Auto, Self::Native, Self::Libtorch].into_iter().find(|kernels| kernels.to_string() == name).ok_or_else(
-            || LoadError::Unavailable {
-                wanted: format!("kernels {name:?}"),
-                reason: "expected auto, native or libtorch".to_owned(),
-            },
-        )
+        let all = [Self::Auto, Self::Native, Self::Avx2, Self::Libtorch];
+        all.into_iter().find(|kernels| kernels.to_string() == name).ok_or_else(|| LoadError::Unavailable {
+            wanted: format!("kernels {name:?}"),
+            reason: "expected auto, native, avx2 or libtorch".to_owned(),
+        })
     }
 }
 
@@ -61,6 +62,7 @@ impl std::fmt::Display for Kernels {
         f.write_str(match self {
             Self::Auto => "auto",
             Self::Native => "native",
+            Self::Avx2 => "avx2",
             Self::Libtorch => "libtorch",
         })
     }
@@ -127,7 +129,7 @@ impl Source {
                 let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
                 let shared = match &mut *shared {
                     Some(shared) => shared,
-                    nothing => nothing.insert(native::Shared::load(&self.encoder_dir, &config, options.precision)?),
+                    nothing => nothing.insert(native::Shared::load(&self.encoder_dir, &config, options)?),
                 };
                 (Backbone::Native(Box::new(Native::new(shared, &config, threads)?)), shared.has_pooler)
             }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use adapting::Adapting;
 use engine::{ModelError, Row, RowOutput};
-use kernels::{Encoder, EncoderError, InputRow, STAGES, SharedWeights, SlotOf};
+use kernels::{Encoder, EncoderError, InputRow, Instructions, STAGES, SharedWeights, SlotOf, Unsupported};
 
 use crate::adapters::BatchAdapters;
 use crate::config::Config;
@@ -50,7 +50,7 @@ pub(crate) fn refusal(options: &LoadOptions, config: &Config) -> Option<String> 
     if options.precision == Precision::Fp16 {
         return Some("processors do not compute in fp16".to_owned());
     }
-    if let Err(unsupported) = kernels::check() {
+    if let Err(unsupported) = instructions(options) {
         return Some(unsupported.to_string());
     }
     if options.kernels == Kernels::Auto && options.precision == Precision::Bf16 && kernels::has_tiles() {
@@ -71,6 +71,28 @@ pub(crate) fn refusal(options: &LoadOptions, config: &Config) -> Option<String> 
     None
 }
 
+/// The instructions that an encoder is packed for.
+fn instructions(options: &LoadOptions) -> Result<Instructions, Unsupported> {
+    let precision = numbers(options.precision);
+    let wanted = match options.kernels {
+        Kernels::Avx2 => Instructions::Avx2,
+        Kernels::Auto | Kernels::Native | Kernels::Libtorch => Instructions::best(precision)?,
+    };
+    wanted.serving(precision)
+}
+
+fn unavailable(error: &dyn std::error::Error) -> LoadError {
+    LoadError::Unavailable { wanted: "an encoder on our own kernels".to_owned(), reason: error.to_string() }
+}
+
+fn numbers(precision: Precision) -> kernels::Precision {
+    match precision {
+        Precision::Fp32 | Precision::Fp16 => kernels::Precision::Fp32,
+        Precision::Bf16 => kernels::Precision::Bf16,
+        Precision::Int8 => kernels::Precision::Int8,
+    }
+}
+
 /// Operations a second that `threads` threads of this processor reach in products of `precision`.
 ///
 /// # Errors
@@ -78,29 +100,22 @@ pub(crate) fn refusal(options: &LoadOptions, config: &Config) -> Option<String> 
 pub fn peak(precision: Precision, threads: usize) -> Result<f64, LoadError> {
     let unavailable =
         |reason| LoadError::Unavailable { wanted: format!("a measure of products in {precision}"), reason };
-    let kernels_precision = match precision {
-        Precision::Fp32 => kernels::Precision::Fp32,
-        Precision::Bf16 => kernels::Precision::Bf16,
-        Precision::Int8 => kernels::Precision::Int8,
-        Precision::Fp16 => return Err(unavailable("processors do not compute in it".to_owned())),
-    };
+    if precision == Precision::Fp16 {
+        return Err(unavailable("processors do not compute in it".to_owned()));
+    }
     let threads = if threads == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { threads };
-    kernels::peak(kernels_precision, threads).map_err(|unsupported| unavailable(unsupported.to_string()))
+    kernels::peak(numbers(precision), threads).map_err(|unsupported| unavailable(unsupported.to_string()))
 }
 
 /// Distances whose slots are looked at before an encoder is loaded: beyond, buckets only grow wider.
 const MARGIN_DISTANCE: i64 = 4_096;
 
 impl Shared {
-    pub(crate) fn load(encoder_dir: &Path, config: &Config, precision: Precision) -> Result<Self, LoadError> {
+    pub(crate) fn load(encoder_dir: &Path, config: &Config, options: &LoadOptions) -> Result<Self, LoadError> {
         let mut weights = Weights::open(encoder_dir)?;
-        let precision = match precision {
-            Precision::Fp32 | Precision::Fp16 => kernels::Precision::Fp32,
-            Precision::Bf16 => kernels::Precision::Bf16,
-            Precision::Int8 => kernels::Precision::Int8,
-        };
+        let instructions = instructions(options).map_err(|error| unavailable(&error))?;
         let has_pooler = arrays::has_pooler(&weights);
-        let (shared, relative_rows) = arrays::load(&mut weights, config, precision)?;
+        let (shared, relative_rows) = arrays::load(&mut weights, config, (numbers(options.precision), instructions))?;
         weights.finish()?;
         let adapting = Arc::new(Adapting::new(config, relative_rows)?);
         Ok(Self { weights: shared, adapting, has_pooler })
@@ -112,10 +127,7 @@ impl Native {
         let slot_of = config.relative.map(|relative| -> SlotOf {
             Box::new(move |distance| usize::try_from(slot(&relative, distance)).unwrap_or_default())
         });
-        let encoder = Encoder::new(&shared.weights, threads, slot_of).map_err(|error| LoadError::Unavailable {
-            wanted: "an encoder on our own kernels".to_owned(),
-            reason: error.to_string(),
-        })?;
+        let encoder = Encoder::new(&shared.weights, threads, slot_of).map_err(|error| unavailable(&error))?;
         Ok(Self {
             encoder,
             weights: shared.weights.clone(),

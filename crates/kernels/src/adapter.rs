@@ -3,12 +3,13 @@
 //! A row's input is taken down to the rank in fp32 as soon as it is known; each task of a product adds the way back up to
 //! the row's sums while they are in registers. So rows with and without an adapter share every product.
 
-use std::arch::x86_64::*;
+use std::marker::PhantomData;
 
 use crate::attention::{Attended, Positions};
 use crate::buffer::Buffer;
-use crate::tile::{Ahead, Rows, STEP_BYTES, Single, TILE_BLOCKS, tile};
-use crate::vector::{LANES, Number, first_lanes};
+use crate::isa::{Isa, Kernel, LANES};
+use crate::tile::{Ahead, Rows, STEP_BYTES, Single, TILE_BLOCKS, panel};
+use crate::vector::Number;
 use crate::weight::{Blocks, PANEL, Weight};
 use crate::weights::{Dense, Geometry, Layer, Mode, Weights};
 
@@ -128,7 +129,7 @@ impl Adapter {
             .zip(layers)
             .map(|(layer, factors)| layer_additions(weights, layer, factors))
             .collect();
-        let pooler = pooler.map(|dense| Weight::pack::<Single>(&dense.weight, &dense.bias));
+        let pooler = pooler.map(|dense| Weight::pack::<Single<M::Isa>>(&dense.weight, &dense.bias));
         let bytes = layers.iter().map(LayerAdditions::bytes).sum::<usize>() + pooler.as_ref().map_or(0, Weight::bytes);
         Self { layers, pooler, made_for: std::ptr::from_ref(weights).cast(), bytes }
     }
@@ -146,13 +147,13 @@ impl LayerAdditions {
 
 fn layer_additions<M: Mode>(weights: &Weights<M>, layer: &Layer, factors: &LayerFactors) -> LayerAdditions {
     let Geometry { hidden, .. } = weights.geometry;
-    let one = |factors: &Option<Factors>, inputs: usize| factors.as_ref().map(|it| Addition::pack(it, inputs));
+    let one = |factors: &Option<Factors>, inputs: usize| factors.as_ref().map(|it| Addition::pack::<M>(it, inputs));
     let key_value = side_by_side(factors.key.as_ref(), factors.value.as_ref(), (hidden, weights.width));
     let inner = layer.intermediate.outputs;
     LayerAdditions {
         sites: [
             one(&factors.query, hidden),
-            key_value.map(|factors| Addition::pack(&factors, hidden)),
+            key_value.map(|factors| Addition::pack::<M>(&factors, hidden)),
             one(&factors.attention_output, hidden),
             one(&factors.intermediate, hidden),
             one(&factors.output, inner),
@@ -170,8 +171,8 @@ fn positions<M: Mode>(weights: &Weights<M>, layer: &Layer, factors: &LayerFactor
     let size = hidden / heads;
     let sum = |table: &Option<Blocks>, added: &Option<Vec<f32>>, head: usize, slot_of: &dyn Fn(usize) -> usize| {
         table.as_ref().map(|table| {
-            Blocks::pack::<<M::Number as Attended>::Product>(slots, size, |column| {
-                let mut numbers = table.column::<<M::Number as Attended>::Product>(column, size);
+            Blocks::pack::<<M::Number as Attended<M::Isa>>::Product>(slots, size, |column| {
+                let mut numbers = table.column::<<M::Number as Attended<M::Isa>>::Product>(column, size);
                 if let Some(added) = added {
                     let own = &added[slot_of(column) * hidden + head * size..][..size];
                     numbers.iter_mut().zip(own).for_each(|(number, added)| *number += added);
@@ -206,37 +207,54 @@ fn side_by_side(key: Option<&Factors>, value: Option<&Factors>, (hidden, width):
 }
 
 impl Addition {
-    fn pack(factors: &Factors, inputs: usize) -> Self {
+    fn pack<M: Mode>(factors: &Factors, inputs: usize) -> Self {
         let stride = inputs.next_multiple_of(LANES);
         let mut down = Buffer::zeroed(factors.rank.next_multiple_of(DOWN_ROWS) * stride);
         for (row, numbers) in down.as_mut_slice().chunks_exact_mut(stride).zip(factors.down.chunks_exact(inputs)) {
             row[..inputs].copy_from_slice(numbers);
         }
         let zeros = vec![0f32; factors.up.len() / factors.rank.max(1)];
-        Self { rank: factors.rank, inputs, down, up: Weight::pack::<Single>(&factors.up, &zeros) }
+        Self { rank: factors.rank, inputs, down, up: Weight::pack::<Single<M::Isa>>(&factors.up, &zeros) }
     }
 
     /// Writes what the lower half makes of the row at `from` to `to`.
     ///
     /// # Safety
     /// `from` holds the inputs, readable to the end of a register; `to` has room for the rank in whole groups; the
-    /// processor is a supported one.
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx512vnni,fma")]
-    pub(crate) unsafe fn descend<N: Number>(&self, from: *const N, to: *mut f32) {
-        let stride = self.inputs.next_multiple_of(LANES);
+    /// processor has the instructions.
+    pub(crate) unsafe fn descend<I: Isa, N: Number<I>>(&self, from: *const N, to: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe { I::perform(Descent { addition: self, from, to, isa: PhantomData::<I> }) }
+    }
+}
+
+struct Descent<'a, N, I> {
+    addition: &'a Addition,
+    from: *const N,
+    to: *mut f32,
+    isa: PhantomData<I>,
+}
+
+impl<I: Isa, N: Number<I>> Kernel for Descent<'_, N, I> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run(self) {
+        let Addition { rank, inputs, down, .. } = self.addition;
+        let stride = inputs.next_multiple_of(LANES);
         // SAFETY: the caller's promise; `down` has whole groups of rows of whole registers.
         unsafe {
-            for first in (0..self.rank).step_by(DOWN_ROWS) {
-                let mut sums = [_mm512_setzero_ps(); DOWN_ROWS];
-                let rows = self.down.pointer().add(first * stride);
-                for at in (0..self.inputs).step_by(LANES) {
-                    let numbers = _mm512_maskz_mov_ps(first_lanes(self.inputs - at), N::load(from.add(at)));
+            for first in (0..*rank).step_by(DOWN_ROWS) {
+                let mut sums = [I::zero(); DOWN_ROWS];
+                let rows = down.pointer().add(first * stride);
+                for at in (0..*inputs).step_by(LANES) {
+                    let numbers = I::keep_first(inputs - at, N::load(self.from.add(at)), I::zero());
                     for (row, sum) in sums.iter_mut().enumerate() {
-                        *sum = _mm512_fmadd_ps(numbers, _mm512_loadu_ps(rows.add(row * stride + at)), *sum);
+                        *sum = I::fma(numbers, I::load(rows.add(row * stride + at)), *sum);
                     }
                 }
                 for (row, sum) in sums.into_iter().enumerate() {
-                    *to.add(first + row) = _mm512_reduce_add_ps(sum);
+                    *self.to.add(first + row) = I::sum(sum);
                 }
             }
         }
@@ -269,24 +287,24 @@ impl Additions<'_> {
     /// an addition. Neighbours of one adapter, which most are, share the loads of its numbers.
     ///
     /// # Safety
-    /// The rows' lower halves have been computed, the panel is the product's, and the processor is a supported one.
+    /// The rows' lower halves have been computed, and the panel is the product's; for kernels alone.
     #[inline(always)]
-    pub(crate) unsafe fn of<const ROWS: usize>(
+    pub(crate) unsafe fn of<I: Isa, const ROWS: usize>(
         &self,
         first: usize,
         panel: usize,
-    ) -> Option<[[__m512; TILE_BLOCKS]; ROWS]> {
+    ) -> Option<[[I::Lanes; TILE_BLOCKS]; ROWS]> {
         let adapters = self.of_row.get(first..first + ROWS)?;
         // SAFETY: the caller's promise; rows without an addition keep their zeros.
         unsafe {
             if adapters.iter().all(|adapter| *adapter == adapters[0]) {
                 let addition = self.addition(adapters[0], panel)?;
-                return Some(self.risen::<ROWS>(addition, first, panel));
+                return Some(self.risen::<I, ROWS>(addition, first, panel));
             }
-            let mut sums = [[_mm512_setzero_ps(); TILE_BLOCKS]; ROWS];
+            let mut sums = [[I::zero(); TILE_BLOCKS]; ROWS];
             for (row, (sums, adapter)) in (first..).zip(sums.iter_mut().zip(adapters)) {
                 if let Some(addition) = self.addition(*adapter, panel) {
-                    [*sums] = self.risen::<1>(addition, row, panel);
+                    [*sums] = self.risen::<I, 1>(addition, row, panel);
                 }
             }
             Some(sums)
@@ -301,17 +319,17 @@ impl Additions<'_> {
 
     /// `ROWS` lower halves from row `first` on, brought up at the columns of `panel`.
     #[inline(always)]
-    unsafe fn risen<const ROWS: usize>(
+    unsafe fn risen<I: Isa, const ROWS: usize>(
         &self,
         addition: &Addition,
         first: usize,
-        panel: usize,
-    ) -> [[__m512; TILE_BLOCKS]; ROWS] {
+        at: usize,
+    ) -> [[I::Lanes; TILE_BLOCKS]; ROWS] {
         // SAFETY: the caller's promise.
         unsafe {
             let start = self.narrow.add(first * self.stride).cast();
             let rows = Rows { start, stride: self.stride * STEP_BYTES };
-            tile::<Single, ROWS, TILE_BLOCKS>(addition.rank, rows, addition.up.columns(panel), Ahead::NOTHING)
+            panel::<Single<I>, ROWS>(addition.rank, rows, addition.up.columns(at), Ahead::NOTHING)
         }
     }
 }

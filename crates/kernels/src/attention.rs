@@ -5,47 +5,48 @@
 //! columns, about as many as there are tokens on the other side: only those are multiplied.
 
 use std::arch::x86_64::*;
+use std::marker::PhantomData;
 
 use crate::buffer::Buffer;
 use crate::distance::{Distances, Fetch};
+use crate::isa::{Avx512Bf16, Isa, Kernel, LANES};
 use crate::tile::{
-    Ahead, Arithmetic, BLOCK_BYTES, Brain, Columns, Rows, STEP_BYTES, Single, TILE_BLOCKS, TILE_ROWS, even_parts, tile,
-    with_blocks, with_rows,
+    Ahead, Arithmetic, BLOCK_BYTES, Brain, Columns, Rows, STEP_BYTES, Single, TILE_ROWS, even_parts, tile, with_blocks,
+    with_rows,
 };
-use crate::transpose::transpose;
-use crate::vector::{Bf16, LANES, Number, exp, first_lanes};
+use crate::vector::{Bf16, Number, exp};
 use crate::weight::Blocks;
 
 /// Queries of a block: with the keys of a long row their scores stay in a core's own cache.
 pub(crate) const BLOCK_QUERIES: usize = 128;
 
-/// A number that attention multiplies.
-pub(crate) trait Attended: Number {
-    type Product: Arithmetic<Sum = __m512>;
+/// A number that attention multiplies, on `I`.
+pub(crate) trait Attended<I: Isa>: Number<I> {
+    type Product: Arithmetic<Isa = I, Sum = I::Lanes>;
     /// One step of sixteen columns: of row `first`, or of `first` and `second` where a step holds two.
-    unsafe fn interleave(first: *const Self, second: *const Self) -> __m512i;
+    unsafe fn interleave(first: *const Self, second: *const Self) -> I::Lanes;
 }
 
-impl Attended for f32 {
-    type Product = Single;
+impl<I: Isa> Attended<I> for f32 {
+    type Product = Single<I>;
 
     #[inline(always)]
-    unsafe fn interleave(first: *const Self, _: *const Self) -> __m512i {
+    unsafe fn interleave(first: *const Self, _: *const Self) -> I::Lanes {
         // SAFETY: the caller vouches for sixteen numbers.
-        unsafe { _mm512_loadu_si512(first.cast()) }
+        unsafe { I::load(first) }
     }
 }
 
-impl Attended for Bf16 {
+impl Attended<Avx512Bf16> for Bf16 {
     type Product = Brain;
 
     #[inline(always)]
-    unsafe fn interleave(first: *const Self, second: *const Self) -> __m512i {
+    unsafe fn interleave(first: *const Self, second: *const Self) -> __m512 {
         // SAFETY: the caller vouches for sixteen numbers each.
         unsafe {
             let first = _mm512_cvtepu16_epi32(_mm256_loadu_si256(first.cast()));
             let second = _mm512_cvtepu16_epi32(_mm256_loadu_si256(second.cast()));
-            _mm512_or_si512(first, _mm512_slli_epi32::<16>(second))
+            _mm512_castsi512_ps(_mm512_or_si512(first, _mm512_slli_epi32::<16>(second)))
         }
     }
 }
@@ -93,7 +94,7 @@ pub(crate) struct Scratch<N> {
     factors: Buffer<f32>,
 }
 
-impl<N: Attended> Scratch<N> {
+impl<N: Copy> Scratch<N> {
     pub(crate) fn new() -> Self {
         Self {
             keys: Buffer::zeroed(0),
@@ -126,60 +127,80 @@ fn term_stride(slots: usize) -> usize {
     slots.next_multiple_of(LANES) + 3 * LANES
 }
 
-impl<N: Attended> Head<'_, N> {
+impl<N> Head<'_, N> {
     /// The block's mixed values.
     ///
     /// # Safety
     /// The pointers hold what the fields say, `scratch` has room for the row and is this thread's own, and the
-    /// processor is a supported one.
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx512vnni,fma")]
-    pub(crate) unsafe fn attend(&self, scratch: &Scratch<N>) {
+    /// processor has the instructions.
+    pub(crate) unsafe fn attend<I: Isa>(&self, scratch: &Scratch<N>)
+    where
+        N: Attended<I>,
+    {
+        // SAFETY: the caller's promise.
+        unsafe { I::perform(Attention { head: self, scratch, isa: PhantomData::<I> }) }
+    }
+}
+
+/// A head at work.
+struct Attention<'a, N, I> {
+    head: &'a Head<'a, N>,
+    scratch: &'a Scratch<N>,
+    isa: PhantomData<I>,
+}
+
+impl<I: Isa, N: Attended<I>> Kernel for Attention<'_, N, I> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run(self) {
         // SAFETY: the caller's promise.
         unsafe {
-            self.pack_keys(scratch);
-            self.pack_values(scratch);
+            self.pack_keys();
+            self.pack_values();
             let by_key =
-                self.positions.and_then(|(positions, distances)| Some((positions.queries.as_ref()?, distances)));
+                self.head.positions.and_then(|(positions, distances)| Some((positions.queries.as_ref()?, distances)));
             if let Some((table, distances)) = by_key {
-                self.key_terms(scratch, table, distances);
+                self.key_terms(table, distances);
             }
-            for part in even_parts(self.n_queries, TILE_ROWS) {
-                with_rows!(part.len(), ROWS => self.scores::<ROWS>(scratch, part.start, by_key.is_some()));
+            for part in even_parts(self.head.n_queries, TILE_ROWS) {
+                with_rows!(part.len(), ROWS => self.scores::<ROWS>(part.start, by_key.is_some()));
             }
-            for query in 0..self.n_queries {
-                self.softmax(scratch, query);
+            for query in 0..self.head.n_queries {
+                self.softmax(query);
             }
-            for part in even_parts(self.n_queries, TILE_ROWS) {
-                with_rows!(part.len(), ROWS => self.mix::<ROWS>(scratch, part.start));
+            for part in even_parts(self.head.n_queries, TILE_ROWS) {
+                with_rows!(part.len(), ROWS => self.mix::<ROWS>(part.start));
             }
         }
     }
+}
 
+impl<I: Isa, N: Attended<I>> Attention<'_, N, I> {
     fn steps(&self) -> usize {
-        self.size / N::Product::PER_STEP
+        self.head.size / N::Product::PER_STEP
     }
 
     fn value_blocks(&self) -> usize {
-        self.size.div_ceil(LANES)
+        self.head.size.div_ceil(LANES)
     }
 
     /// Keys become columns: sixteen at a time, a square of four-byte steps is turned over.
     #[inline(always)]
-    unsafe fn pack_keys(&self, scratch: &Scratch<N>) {
+    unsafe fn pack_keys(&self) {
         let steps = self.steps();
         // SAFETY: masks keep to the row's keys and steps; the blocks lie within the reserved room.
         unsafe {
-            for group in (0..self.length).step_by(LANES) {
-                let to = scratch.keys.pointer().add(group * steps * STEP_BYTES);
+            for group in (0..self.head.length).step_by(LANES) {
+                let to = self.scratch.keys.pointer().add(group * steps * STEP_BYTES);
                 for first in (0..steps).step_by(LANES) {
-                    let mask = first_lanes(steps - first);
-                    let mut square = [_mm512_setzero_si512(); LANES];
-                    for (key, line) in square.iter_mut().enumerate().take(self.length - group) {
-                        let from = self.keys.add((group + key) * self.key_stride).cast::<i32>().add(first);
-                        *line = _mm512_maskz_loadu_epi32(mask, from);
+                    let mut square = [I::zero(); LANES];
+                    for (key, line) in square.iter_mut().enumerate().take(self.head.length - group) {
+                        let from = self.head.keys.add((group + key) * self.head.key_stride).cast::<f32>().add(first);
+                        *line = I::load_first(steps - first, from);
                     }
-                    for (step, line) in transpose(square).into_iter().enumerate().take(steps - first) {
-                        _mm512_storeu_si512(to.add((first + step) * BLOCK_BYTES).cast(), line);
+                    for (step, line) in I::transpose(square).into_iter().enumerate().take(steps - first) {
+                        I::store(to.add((first + step) * BLOCK_BYTES).cast(), line);
                     }
                 }
             }
@@ -187,18 +208,18 @@ impl<N: Attended> Head<'_, N> {
     }
 
     #[inline(always)]
-    unsafe fn pack_values(&self, scratch: &Scratch<N>) {
+    unsafe fn pack_values(&self) {
         let blocks = self.value_blocks();
         let zeros = [N::default(); LANES];
         // SAFETY: registers may reach over a row's end, where the buffer goes on or has its slack; such columns are
         // never stored.
         unsafe {
-            let mut to = scratch.values.pointer();
-            for first in (0..self.length).step_by(N::Product::PER_STEP) {
+            let mut to = self.scratch.values.pointer();
+            for first in (0..self.head.length).step_by(N::Product::PER_STEP) {
                 for block in 0..blocks {
-                    let row = |key: usize| self.values.add(key * self.key_stride + block * LANES);
-                    let second = if first + 1 < self.length { row(first + 1) } else { zeros.as_ptr() };
-                    _mm512_storeu_si512(to.cast(), N::interleave(row(first), second));
+                    let row = |key: usize| self.head.values.add(key * self.head.key_stride + block * LANES);
+                    let second = if first + 1 < self.head.length { row(first + 1) } else { zeros.as_ptr() };
+                    I::store(to.cast(), N::interleave(row(first), second));
                     to = to.add(BLOCK_BYTES);
                 }
             }
@@ -207,29 +228,35 @@ impl<N: Attended> Head<'_, N> {
 
     /// The terms of each key with the positions of the block's queries, as the first part of the scores.
     #[inline(always)]
-    unsafe fn key_terms(&self, scratch: &Scratch<N>, table: &Blocks, distances: &Distances) {
-        let (score_stride, term_stride) = (stride(self.length), term_stride(distances.slots));
-        let first_query = self.first_query as i64;
-        let last_query = (self.first_query + self.n_queries.next_multiple_of(LANES) - 1) as i64;
-        for group in (0..self.length).step_by(LANES) {
-            let keys = LANES.min(self.length - group);
+    unsafe fn key_terms(&self, table: &Blocks, distances: &Distances) {
+        let (score_stride, term_stride) = (stride(self.head.length), term_stride(distances.slots));
+        let first_query = self.head.first_query as i64;
+        let last_query = (self.head.first_query + self.head.n_queries.next_multiple_of(LANES) - 1) as i64;
+        for group in (0..self.head.length).step_by(LANES) {
+            let keys = LANES.min(self.head.length - group);
             let first_block = distances.rising(first_query - (group + keys - 1) as i64) / LANES;
             let n_blocks = distances.rising(last_query - group as i64) / LANES + 1 - first_block;
             // SAFETY: the columns are the table's, terms fit their buffer with a register's margin, scores have a
             // row for each query of the block.
             unsafe {
-                let rows = Rows { start: self.keys.cast(), stride: self.key_stride * size_of::<N>() }.from(group);
-                products::<N>((rows, keys), (table.from(first_block), n_blocks), table.steps, (scratch, term_stride));
-                for part in (0..self.n_queries).step_by(LANES) {
-                    let mut square = [_mm512_setzero_si512(); LANES];
+                let rows =
+                    Rows { start: self.head.keys.cast(), stride: self.head.key_stride * size_of::<N>() }.from(group);
+                products::<I, N>(
+                    (rows, keys),
+                    (table.from(first_block), n_blocks),
+                    table.steps,
+                    (self.scratch, term_stride),
+                );
+                for part in (0..self.head.n_queries).step_by(LANES) {
+                    let mut square = [I::zero(); LANES];
                     for (key, line) in square.iter_mut().enumerate().take(keys) {
-                        let distance = (self.first_query + part) as i64 - (group + key) as i64;
-                        let terms = scratch.terms.pointer().add(key * term_stride);
-                        *line = _mm512_castps_si512(fetched(terms, distances.fetch_rising(distance), first_block));
+                        let distance = (self.head.first_query + part) as i64 - (group + key) as i64;
+                        let terms = self.scratch.terms.pointer().add(key * term_stride);
+                        *line = fetched::<I>(terms, distances.fetch_rising(distance), first_block);
                     }
-                    let scores = scratch.scores.pointer().add(part * score_stride + group);
-                    for (query, line) in transpose(square).into_iter().enumerate().take(self.n_queries - part) {
-                        _mm512_storeu_ps(scores.add(query * score_stride), _mm512_castsi512_ps(line));
+                    let scores = self.scratch.scores.pointer().add(part * score_stride + group);
+                    for (query, line) in I::transpose(square).into_iter().enumerate().take(self.head.n_queries - part) {
+                        I::store(scores.add(query * score_stride), line);
                     }
                 }
             }
@@ -238,14 +265,16 @@ impl<N: Attended> Head<'_, N> {
 
     /// The scores of `ROWS` queries: content, their terms with the positions of all keys, and what is there already.
     #[inline(always)]
-    unsafe fn scores<const ROWS: usize>(&self, scratch: &Scratch<N>, query: usize, add: bool) {
+    unsafe fn scores<const ROWS: usize>(&self, query: usize, add: bool) {
         let steps = self.steps();
-        let (score_stride, n_blocks) = (stride(self.length), self.length.div_ceil(LANES));
-        let by_query = self.positions.and_then(|(positions, distances)| Some((positions.keys.as_ref()?, distances)));
+        let (score_stride, n_blocks) = (stride(self.head.length), self.head.length.div_ceil(LANES));
+        let by_query =
+            self.head.positions.and_then(|(positions, distances)| Some((positions.keys.as_ref()?, distances)));
         // SAFETY: packed keys have whole blocks, scores a row for each query, terms a row for each of the tile.
         unsafe {
-            let rows = Rows { start: self.queries.cast(), stride: self.query_stride * size_of::<N>() }.from(query);
-            let position = (self.first_query + query) as i64;
+            let rows =
+                Rows { start: self.head.queries.cast(), stride: self.head.query_stride * size_of::<N>() }.from(query);
+            let position = (self.head.first_query + query) as i64;
             let mut first_block = 0;
             let mut row_terms = 0;
             if let Some((table, distances)) = by_query {
@@ -253,25 +282,30 @@ impl<N: Attended> Head<'_, N> {
                 first_block = distances.falling(position + ROWS as i64 - 1) / LANES;
                 let farthest = distances.falling(position - (n_blocks * LANES) as i64 + 1);
                 let n_blocks = farthest / LANES + 1 - first_block;
-                products::<N>((rows, ROWS), (table.from(first_block), n_blocks), table.steps, (scratch, row_terms));
+                products::<I, N>(
+                    (rows, ROWS),
+                    (table.from(first_block), n_blocks),
+                    table.steps,
+                    (self.scratch, row_terms),
+                );
             }
-            let columns = Columns::apart(scratch.keys.pointer(), steps);
-            for part in even_parts(n_blocks, TILE_BLOCKS) {
+            let columns = Columns::apart(self.scratch.keys.pointer(), steps);
+            for part in even_parts(n_blocks, I::BLOCKS) {
                 with_blocks!(part.len(), BLOCKS => {
                     let sums = tile::<N::Product, ROWS, BLOCKS>(steps, rows, columns.from(part.start), Ahead::NOTHING);
                     for (row, sums) in sums.into_iter().enumerate() {
-                        let scores = scratch.scores.pointer().add((query + row) * score_stride);
+                        let scores = self.scratch.scores.pointer().add((query + row) * score_stride);
                         for (block, mut sum) in (part.start..).zip(sums) {
                             let scores = scores.add(block * LANES);
                             if add {
-                                sum = _mm512_add_ps(sum, _mm512_loadu_ps(scores));
+                                sum = I::add(sum, I::load(scores));
                             }
                             if let Some((_, distances)) = by_query {
                                 let distance = position + row as i64 - (block * LANES) as i64;
-                                let terms = scratch.terms.pointer().add(row * row_terms);
-                                sum = _mm512_add_ps(sum, fetched(terms, distances.fetch_falling(distance), first_block));
+                                let terms = self.scratch.terms.pointer().add(row * row_terms);
+                                sum = I::add(sum, fetched::<I>(terms, distances.fetch_falling(distance), first_block));
                             }
-                            _mm512_storeu_ps(scores, sum);
+                            I::store(scores, sum);
                         }
                     }
                 });
@@ -281,48 +315,48 @@ impl<N: Attended> Head<'_, N> {
 
     /// Scores to weights that are not yet divided by their sum, and what to multiply by instead.
     #[inline(always)]
-    unsafe fn softmax(&self, scratch: &Scratch<N>, query: usize) {
-        let row = query * stride(self.length);
+    unsafe fn softmax(&self, query: usize) {
+        let row = query * stride(self.head.length);
         // SAFETY: a query's scores and weights have room for whole registers.
         unsafe {
-            let (scores, weights) = (scratch.scores.pointer().add(row), scratch.weights.pointer().add(row));
-            let lowest = _mm512_set1_ps(f32::NEG_INFINITY);
-            let part = |at: usize| _mm512_mask_loadu_ps(lowest, first_lanes(self.length - at), scores.add(at));
+            let (scores, weights) = (self.scratch.scores.pointer().add(row), self.scratch.weights.pointer().add(row));
+            let lowest = I::all(f32::NEG_INFINITY);
+            let length = self.head.length;
             let mut most = lowest;
-            for at in (0..self.length).step_by(LANES) {
-                most = _mm512_max_ps(most, part(at));
+            for at in (0..length).step_by(LANES) {
+                most = I::max(most, I::keep_first(length - at, I::load(scores.add(at)), lowest));
             }
-            let most = _mm512_set1_ps(_mm512_reduce_max_ps(most));
-            let mut sum = _mm512_setzero_ps();
-            for at in (0..self.length).step_by(LANES) {
-                let power = exp(_mm512_sub_ps(part(at), most));
-                let power = _mm512_maskz_mov_ps(first_lanes(self.length - at), power);
-                sum = _mm512_add_ps(sum, power);
+            let most = I::all(I::largest(most));
+            let mut sum = I::zero();
+            for at in (0..length).step_by(LANES) {
+                let power = exp::<I>(I::sub(I::load(scores.add(at)), most));
+                let power = I::keep_first(length - at, power, I::zero());
+                sum = I::add(sum, power);
                 N::store(weights.add(at), power);
             }
-            *scratch.factors.pointer().add(query) = 1.0 / _mm512_reduce_add_ps(sum);
+            *self.scratch.factors.pointer().add(query) = 1.0 / I::sum(sum);
         }
     }
 
     /// Weights times values, divided by the weights' sum.
     #[inline(always)]
-    unsafe fn mix<const ROWS: usize>(&self, scratch: &Scratch<N>, query: usize) {
+    unsafe fn mix<const ROWS: usize>(&self, query: usize) {
         let blocks = self.value_blocks();
         // SAFETY: weights have a zero behind the last where a step holds two; stores keep to the head's columns.
         unsafe {
-            let stride = stride(self.length) * size_of::<N>();
-            let rows = Rows { start: scratch.weights.pointer().cast(), stride }.from(query);
-            let start = scratch.values.pointer();
+            let stride = stride(self.head.length) * size_of::<N>();
+            let rows = Rows { start: self.scratch.weights.pointer().cast(), stride }.from(query);
+            let start = self.scratch.values.pointer();
             let columns = Columns { start, block: BLOCK_BYTES, step: blocks * BLOCK_BYTES };
-            let steps = self.length.div_ceil(N::Product::PER_STEP);
-            for part in even_parts(blocks, TILE_BLOCKS) {
+            let steps = self.head.length.div_ceil(N::Product::PER_STEP);
+            for part in even_parts(blocks, I::BLOCKS) {
                 with_blocks!(part.len(), BLOCKS => {
                     let sums = tile::<N::Product, ROWS, BLOCKS>(steps, rows, columns.from(part.start), Ahead::NOTHING);
                     for (row, sums) in (query..).zip(sums) {
-                        let factor = _mm512_set1_ps(*scratch.factors.pointer().add(row));
+                        let factor = I::all(*self.scratch.factors.pointer().add(row));
                         for (block, sum) in (part.start..).zip(sums) {
-                            let to = self.to.add(row * self.to_stride + block * LANES);
-                            N::store_masked(to, first_lanes(self.size - block * LANES), _mm512_mul_ps(sum, factor));
+                            let to = self.head.to.add(row * self.head.to_stride + block * LANES);
+                            N::store_first(self.head.size - block * LANES, to, I::mul(sum, factor));
                         }
                     }
                 });
@@ -332,26 +366,51 @@ impl<N: Attended> Head<'_, N> {
 }
 
 /// Up to sixteen rows times `n_blocks` blocks, into the terms of `scratch` with the stride beside it.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx512vnni,fma")]
-unsafe fn products<N: Attended>(
+#[inline(always)]
+unsafe fn products<I: Isa, N: Attended<I>>(
     (rows, n_rows): (Rows, usize),
     (columns, n_blocks): (Columns, usize),
     steps: usize,
     (scratch, stride): (&Scratch<N>, usize),
 ) {
-    for row_part in even_parts(n_rows, TILE_ROWS) {
-        for part in even_parts(n_blocks, TILE_BLOCKS) {
-            // SAFETY: the caller vouches for rows, columns and the terms' room.
-            unsafe {
-                let (rows, columns) = (rows.from(row_part.start), columns.from(part.start));
-                with_rows!(row_part.len(), ROWS => with_blocks!(part.len(), BLOCKS => {
-                    let sums = tile::<N::Product, ROWS, BLOCKS>(steps, rows, columns, Ahead::NOTHING);
-                    for (row, sums) in (row_part.start..).zip(sums) {
-                        for (block, sum) in (part.start..).zip(sums) {
-                            _mm512_storeu_ps(scratch.terms.pointer().add(row * stride + block * LANES), sum);
+    let isa = PhantomData::<(I, N)>;
+    let terms = scratch.terms.pointer();
+    // SAFETY: the caller vouches for rows, columns and the terms' room.
+    unsafe { I::perform(Terms { rows, n_rows, columns, n_blocks, steps, terms, stride, isa }) }
+}
+
+/// A function of its own, because it is called from many places.
+struct Terms<I, N> {
+    rows: Rows,
+    n_rows: usize,
+    columns: Columns,
+    n_blocks: usize,
+    steps: usize,
+    terms: *mut f32,
+    stride: usize,
+    isa: PhantomData<(I, N)>,
+}
+
+impl<I: Isa, N: Attended<I>> Kernel for Terms<I, N> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run(self) {
+        let Self { steps, terms, stride, .. } = self;
+        for row_part in even_parts(self.n_rows, TILE_ROWS) {
+            for part in even_parts(self.n_blocks, I::BLOCKS) {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    let (rows, columns) = (self.rows.from(row_part.start), self.columns.from(part.start));
+                    with_rows!(row_part.len(), ROWS => with_blocks!(part.len(), BLOCKS => {
+                        let sums = tile::<N::Product, ROWS, BLOCKS>(steps, rows, columns, Ahead::NOTHING);
+                        for (row, sums) in (row_part.start..).zip(sums) {
+                            for (block, sum) in (part.start..).zip(sums) {
+                                I::store(terms.add(row * stride + block * LANES), sum);
+                            }
                         }
-                    }
-                }));
+                    }));
+                }
             }
         }
     }
@@ -359,13 +418,7 @@ unsafe fn products<N: Attended>(
 
 /// Sixteen terms of one token, out of `terms` whose first column is that of `first_block`.
 #[inline(always)]
-unsafe fn fetched(terms: *const f32, fetch: Fetch, first_block: usize) -> __m512 {
+unsafe fn fetched<I: Isa>(terms: *const f32, fetch: Fetch, first_block: usize) -> I::Lanes {
     // SAFETY: the columns have been computed, with a register's room behind them.
-    unsafe {
-        let terms = _mm512_loadu_ps(terms.add(fetch.column - first_block * LANES));
-        if fetch.lanes.is_null() {
-            return terms;
-        }
-        _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(fetch.lanes.cast())), terms)
-    }
+    unsafe { I::pick(terms.add(fetch.column - first_block * LANES), fetch.lanes) }
 }

@@ -3,7 +3,7 @@
 //! The row number never falls with the distance and rises by at most one from a distance to the next. So the terms of
 //! sixteen neighbouring tokens lie within sixteen neighbouring columns: one load, and a shuffle where some share one.
 
-use crate::vector::LANES;
+use crate::isa::LANES;
 
 /// Distances known beyond the longest row: registers and groups of tokens reach over its end.
 const MARGIN: i64 = 48;

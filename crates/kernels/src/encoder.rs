@@ -1,13 +1,15 @@
 //! The encoder as its owner sees it: arrays in, then batches of ids in and states out.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::adapter::{Adapter, LayerFactors};
 use crate::clock::Profile;
 use crate::distance::Distances;
 use crate::forward::{self, Machine};
+use crate::isa::{Avx2, Avx512};
 use crate::plan::InputRow;
-use crate::support::{Unsupported, check};
+use crate::support::{Instructions, Unsupported};
 use crate::team::Team;
 use crate::weights::{
     Dense, EmbeddingArrays, Fp32, Geometry, HalfBrain, Int8, Layers, Mode, Packed, PackedLayer, PackedPositions,
@@ -29,13 +31,36 @@ pub enum Precision {
     Int8,
 }
 
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fp32 => "fp32",
+            Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
+        })
+    }
+}
+
+/// The same for every mode: `$result`, with what the variant of `$value` holds.
+macro_rules! in_each_mode {
+    ($of:ident, $value:expr, ($($held:ident),+) => $result:expr) => {
+        match $value {
+            $of::Fp32Avx2($($held),+) => $result,
+            $of::Fp32($($held),+) => $result,
+            $of::Bf16($($held),+) => $result,
+            $of::Int8($($held),+) => $result,
+        }
+    };
+}
+
 /// Weights that encoders share.
 #[derive(Debug, Clone)]
 pub struct SharedWeights(AnyWeights);
 
 #[derive(Debug, Clone)]
 enum AnyWeights {
-    Fp32(Arc<Weights<Fp32>>),
+    Fp32Avx2(Arc<Weights<Fp32<Avx2>>>),
+    Fp32(Arc<Weights<Fp32<Avx512>>>),
     Bf16(Arc<Weights<HalfBrain>>),
     Int8(Arc<Weights<Int8>>),
 }
@@ -45,11 +70,7 @@ impl SharedWeights {
     /// theirs. Widths must be the encoder's: whoever calls has checked them.
     #[must_use]
     pub fn adapter(&self, layers: &[LayerFactors], pooler: Option<&Dense>) -> Adapter {
-        match &self.0 {
-            AnyWeights::Fp32(weights) => Adapter::pack(weights, layers, pooler),
-            AnyWeights::Bf16(weights) => Adapter::pack(weights, layers, pooler),
-            AnyWeights::Int8(weights) => Adapter::pack(weights, layers, pooler),
-        }
+        in_each_mode!(AnyWeights, &self.0, (weights) => Adapter::pack(weights, layers, pooler))
     }
 }
 
@@ -59,7 +80,8 @@ pub struct Builder(Building);
 
 #[derive(Debug)]
 enum Building {
-    Fp32(Layers<Fp32>),
+    Fp32Avx2(Layers<Fp32<Avx2>>),
+    Fp32(Layers<Fp32<Avx512>>),
     Bf16(Layers<HalfBrain>),
     Int8(Layers<Int8>),
 }
@@ -68,60 +90,45 @@ impl Builder {
     /// Begins an encoder.
     ///
     /// # Errors
-    /// [`Unsupported`] on a processor without the instructions.
-    pub fn new(precision: Precision, geometry: Geometry) -> Result<Self, Unsupported> {
-        check()?;
-        Ok(Self(match precision {
-            Precision::Fp32 => Building::Fp32(Layers::new(geometry)),
-            Precision::Bf16 => Building::Bf16(Layers::new(geometry)),
-            Precision::Int8 => Building::Int8(Layers::new(geometry)),
+    /// [`Unsupported`] where encoders in `precision` do not run on such instructions here.
+    pub fn new(precision: Precision, instructions: Instructions, geometry: Geometry) -> Result<Self, Unsupported> {
+        Ok(Self(match (precision, instructions.serving(precision)?) {
+            (Precision::Fp32, Instructions::Avx2) => Building::Fp32Avx2(Layers::new(geometry)),
+            (Precision::Fp32, _) => Building::Fp32(Layers::new(geometry)),
+            (Precision::Bf16, _) => Building::Bf16(Layers::new(geometry)),
+            (Precision::Int8, _) => Building::Int8(Layers::new(geometry)),
         }))
     }
 
     /// A linear layer of the next layer.
     #[must_use]
     pub fn pack(&self, dense: &Dense) -> Packed {
-        match &self.0 {
-            Building::Fp32(_) => Layers::<Fp32>::packed(dense),
-            Building::Bf16(_) => Layers::<HalfBrain>::packed(dense),
-            Building::Int8(_) => Layers::<Int8>::packed(dense),
-        }
+        in_each_mode!(Building, &self.0, (layers) => layers.packed(dense))
     }
 
     /// Its keys and values.
     #[must_use]
     pub fn pack_pair(&self, keys: Dense, values: &Dense) -> Packed {
-        match &self.0 {
-            Building::Fp32(layers) => layers.packed_pair(keys, values),
-            Building::Bf16(layers) => layers.packed_pair(keys, values),
-            Building::Int8(layers) => layers.packed_pair(keys, values),
-        }
+        in_each_mode!(Building, &self.0, (layers) => layers.packed_pair(keys, values))
     }
 
     /// Its projections of the relative embeddings, `[slots, hidden]`: what queries meet; and what keys meet, with the
     /// score's scale in it.
     #[must_use]
     pub fn pack_positions(&self, keys: Option<&[f32]>, queries: Option<&[f32]>) -> PackedPositions {
-        match &self.0 {
-            Building::Fp32(layers) => layers.packed_positions(keys, queries),
-            Building::Bf16(layers) => layers.packed_positions(keys, queries),
-            Building::Int8(layers) => layers.packed_positions(keys, queries),
-        }
+        in_each_mode!(Building, &self.0, (layers) => layers.packed_positions(keys, queries))
     }
 
     /// Adds the next layer.
     pub fn push(&mut self, layer: PackedLayer) {
-        match &mut self.0 {
-            Building::Fp32(layers) => layers.push(layer),
-            Building::Bf16(layers) => layers.push(layer),
-            Building::Int8(layers) => layers.push(layer),
-        }
+        in_each_mode!(Building, &mut self.0, (layers) => layers.push(layer));
     }
 
     /// The weights: all layers pushed, at least one, and what stands before and behind them.
     #[must_use]
     pub fn finish(self, embeddings: EmbeddingArrays, pooler: Option<&Dense>) -> SharedWeights {
         SharedWeights(match self.0 {
+            Building::Fp32Avx2(layers) => AnyWeights::Fp32Avx2(Arc::new(layers.finish(embeddings, pooler))),
             Building::Fp32(layers) => AnyWeights::Fp32(Arc::new(layers.finish(embeddings, pooler))),
             Building::Bf16(layers) => AnyWeights::Bf16(Arc::new(layers.finish(embeddings, pooler))),
             Building::Int8(layers) => AnyWeights::Int8(Arc::new(layers.finish(embeddings, pooler))),
@@ -151,13 +158,14 @@ pub struct Encoder {
 
 #[derive(Debug)]
 enum Parts {
-    Fp32(Arc<Weights<Fp32>>, Workspace<Fp32>),
+    Fp32Avx2(Arc<Weights<Fp32<Avx2>>>, Workspace<Fp32<Avx2>>),
+    Fp32(Arc<Weights<Fp32<Avx512>>>, Workspace<Fp32<Avx512>>),
     Bf16(Arc<Weights<HalfBrain>>, Workspace<HalfBrain>),
     Int8(Arc<Weights<Int8>>, Workspace<Int8>),
 }
 
-impl std::fmt::Debug for Encoder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Encoder").field("threads", &self.team.members()).finish_non_exhaustive()
     }
 }
@@ -186,11 +194,8 @@ impl Encoder {
     /// # Errors
     /// [`EncoderError`].
     pub fn new(weights: &SharedWeights, threads: usize, slot: Option<SlotOf>) -> Result<Self, EncoderError> {
-        let (geometry, layers) = match &weights.0 {
-            AnyWeights::Fp32(weights) => (weights.geometry, weights.layers.len()),
-            AnyWeights::Bf16(weights) => (weights.geometry, weights.layers.len()),
-            AnyWeights::Int8(weights) => (weights.geometry, weights.layers.len()),
-        };
+        let (geometry, layers) =
+            in_each_mode!(AnyWeights, &weights.0, (weights) => (weights.geometry, weights.layers.len()));
         let distances = match slot {
             Some(slot) => {
                 let distances = Distances::reaching(REACH, geometry.slots, &slot).ok_or(EncoderError::SkippedSlots)?;
@@ -201,6 +206,7 @@ impl Encoder {
         let team = Team::new(threads, forward::steps(layers))?;
         let members = team.members();
         let parts = match &weights.0 {
+            AnyWeights::Fp32Avx2(weights) => Parts::Fp32Avx2(Arc::clone(weights), Workspace::new(weights, members)),
             AnyWeights::Fp32(weights) => Parts::Fp32(Arc::clone(weights), Workspace::new(weights, members)),
             AnyWeights::Bf16(weights) => Parts::Bf16(Arc::clone(weights), Workspace::new(weights, members)),
             AnyWeights::Int8(weights) => Parts::Int8(Arc::clone(weights), Workspace::new(weights, members)),
@@ -220,11 +226,7 @@ impl Encoder {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        let made_for = match &self.parts {
-            Parts::Fp32(weights, _) => Arc::as_ptr(weights).cast::<()>(),
-            Parts::Bf16(weights, _) => Arc::as_ptr(weights).cast(),
-            Parts::Int8(weights, _) => Arc::as_ptr(weights).cast(),
-        };
+        let made_for = in_each_mode!(Parts, &self.parts, (weights, _space) => Arc::as_ptr(weights).cast::<()>());
         let is_other = |row: &InputRow<'_>| row.adapter.is_some_and(|adapter| adapter.made_for != made_for);
         if let Some(row) = rows.iter().position(is_other) {
             return Err(EncoderError::OtherAdapter { row });
@@ -232,11 +234,9 @@ impl Encoder {
         self.reach(rows.iter().map(|row| row.ids.len()).max().unwrap_or(0))?;
         let distances = self.distances.as_ref().map(|(_, distances)| distances);
         let (team, profile) = (&mut self.team, &self.profile);
-        Ok(match &mut self.parts {
-            Parts::Fp32(weights, space) => outputs(weights, distances, rows, pooled, Machine { team, space, profile }),
-            Parts::Bf16(weights, space) => outputs(weights, distances, rows, pooled, Machine { team, space, profile }),
-            Parts::Int8(weights, space) => outputs(weights, distances, rows, pooled, Machine { team, space, profile }),
-        })
+        Ok(in_each_mode!(Parts, &mut self.parts, (weights, space) => {
+            outputs(weights, distances, rows, pooled, Machine { team, space, profile })
+        }))
     }
 
     /// Where the time of all passes so far went.

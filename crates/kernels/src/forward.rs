@@ -299,7 +299,7 @@ impl<M: Mode> Pass<'_, M> {
                     to_stride: width,
                     positions: self.distances.map(|distances| (&positions[head], distances)),
                 };
-                head.attend(&space.scratch[member.index]);
+                head.attend::<M::Isa>(&space.scratch[member.index]);
             }
         });
     }
@@ -328,7 +328,7 @@ impl<M: Mode> Pass<'_, M> {
         let product = Product { weight, rows, count, scales, output, leap: self.team_size, additions };
         member.share(product.tasks(), |task| {
             // SAFETY: the callers give buffers with a row for each of `count`, which nobody else uses in this step.
-            let _ = unsafe { product.run::<Single>(task, &[]) };
+            let _ = unsafe { product.run::<Single<M::Isa>>(task, &[]) };
         });
         member.wait();
     }
@@ -368,7 +368,7 @@ impl<M: Mode> Pass<'_, M> {
         // SAFETY: the caller's promise.
         unsafe {
             let state = states.add(place * width);
-            norm.row::<M::Number>(state, state, row(&lines.numbers, place, width));
+            norm.row::<M::Isa, M::Number>(state, state, row(&lines.numbers, place, width));
             lines.settle_from(place, hidden, state);
         }
     }

@@ -1,4 +1,4 @@
-//! The DeBERTa encoder on a processor with AVX-512: packed weights, fused attention, no padding and no waiting.
+//! The DeBERTa encoder on a processor with AVX2 or AVX-512: packed weights, fused attention, no padding and no waiting.
 //!
 //! [`Builder`] takes plain arrays and packs them; an [`Encoder`] runs batches over them on a team of threads. Inside, a
 //! pass is one region of the `team`: `plan` lays the batch out, `forward` is the order of its steps, `product` and
@@ -25,7 +25,7 @@ mod rows;
 mod tile;
 mod weight;
 mod vector;
-mod transpose;
+mod isa;
 mod workspace;
 mod buffer;
 mod team;
@@ -39,6 +39,6 @@ pub use clock::{Profile, STAGES, Stage};
 pub use encoder::{Builder, Encoder, EncoderError, OutputRow, Precision, SharedWeights, SlotOf};
 pub use peak::peak;
 pub use plan::InputRow;
-pub use support::{Unsupported, check, has_tiles};
+pub use support::{Instructions, Unsupported, has_tiles};
 pub use vector::Activation;
 pub use weights::{Dense, EmbeddingArrays, Geometry, Packed, PackedLayer, PackedPositions, Scaling, Table};

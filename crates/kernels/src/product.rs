@@ -1,12 +1,17 @@
 //! One linear layer over many rows, as tasks that the members of a team take.
 
 use std::arch::x86_64::*;
+use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::adapter::Additions;
-use crate::tile::{Ahead, BLOCK_BYTES, Brain, Byte, Rows, Single, TILE_BLOCKS, TILE_ROWS, even_parts, tile, with_rows};
-use crate::vector::{Activation, LANES, Number};
+use crate::isa::{Isa, Kernel, LANES};
+use crate::rows::to_bytes;
+use crate::tile::{
+    Ahead, Arithmetic, BLOCK_BYTES, Brain, Byte, Rows, Single, TILE_BLOCKS, TILE_ROWS, even_parts, panel, with_rows,
+};
+use crate::vector::{Activation, Number};
 use crate::weight::{PANEL, Packing, Weight};
 
 /// Rows that share a task: with a panel of the weight they fit a core's own cache.
@@ -43,15 +48,29 @@ pub(crate) struct Product<'a, N> {
     pub(crate) additions: Additions<'a>,
 }
 
-/// How a row's sums become numbers.
-pub(crate) trait Finish: Packing {
+/// How rows are read and how their sums become numbers.
+pub(crate) trait Finish: Arithmetic + Packing {
     /// Sixteen sums of `row` for the outputs from `output` on, without the bias.
-    unsafe fn number(sum: Self::Sum, weight: &Weight, scales: *const RowScale, row: usize, output: usize) -> __m512;
+    unsafe fn number(
+        sum: Self::Sum,
+        weight: &Weight,
+        scales: *const RowScale,
+        row: usize,
+        output: usize,
+    ) -> <Self::Isa as Isa>::Lanes;
+
+    /// Makes bytes at `to` of the `width` numbers at `from`, where products read those in their place.
+    ///
+    /// # Safety
+    /// As [`to_bytes`].
+    unsafe fn settle<N: Number<Self::Isa>>(_from: *const N, _width: usize, _to: *mut u8) -> RowScale {
+        RowScale::default()
+    }
 }
 
-impl Finish for Single {
+impl<I: Isa> Finish for Single<I> {
     #[inline(always)]
-    unsafe fn number(sum: __m512, _: &Weight, _: *const RowScale, _: usize, _: usize) -> __m512 {
+    unsafe fn number(sum: I::Lanes, _: &Weight, _: *const RowScale, _: usize, _: usize) -> I::Lanes {
         sum
     }
 }
@@ -75,6 +94,11 @@ impl Finish for Byte {
             _mm512_mul_ps(centred, factor)
         }
     }
+
+    unsafe fn settle<N: Number<Self::Isa>>(from: *const N, width: usize, to: *mut u8) -> RowScale {
+        // SAFETY: the caller's promise.
+        unsafe { to_bytes(from, width, to) }
+    }
 }
 
 /// How many row blocks `count` rows are cut into.
@@ -88,7 +112,7 @@ pub(crate) fn rows_of_block(count: usize, block: usize) -> Range<usize> {
     (block * rows).min(count)..((block + 1) * rows).min(count)
 }
 
-impl<N: Number> Product<'_, N> {
+impl<N> Product<'_, N> {
     pub(crate) fn tasks(&self) -> usize {
         row_blocks(self.count) * self.weight.panels()
     }
@@ -97,46 +121,63 @@ impl<N: Number> Product<'_, N> {
     ///
     /// # Safety
     /// The pointers hold what the product says, tasks of one product run at most once each between two waits, and the
-    /// processor is a supported one.
-    pub(crate) unsafe fn run<A: Finish>(&self, task: usize, done: &[AtomicUsize]) -> Option<Range<usize>> {
+    /// processor has the instructions.
+    pub(crate) unsafe fn run<A: Finish>(&self, task: usize, done: &[AtomicUsize]) -> Option<Range<usize>>
+    where
+        N: Number<A::Isa>,
+    {
         let panels = self.weight.panels();
         let (block, panel) = (task / panels, task % panels);
         let rows = rows_of_block(self.count, block);
+        let (arithmetic, product) = (PhantomData::<A>, self);
         // SAFETY: the caller's promise.
-        unsafe { panel_times_rows::<A, N>(self, panel, rows.clone()) };
+        unsafe { A::Isa::perform(PanelTimesRows { product, panel, rows: rows.clone(), arithmetic }) };
         let finished = done.get(block)?.fetch_add(1, Ordering::AcqRel) + 1;
         (finished == panels).then_some(rows)
     }
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx512vnni,fma")]
-unsafe fn panel_times_rows<A: Finish, N: Number>(product: &Product<'_, N>, panel: usize, rows: Range<usize>) {
-    let (steps, columns) = (product.weight.steps, product.weight.columns(panel));
-    let next = panel + product.leap;
-    let next = (next < product.weight.panels()).then(|| product.weight.columns(next));
-    // The next panel's four lines a step are spread over the first tiles.
-    let lines = TILE_BLOCKS.div_ceil(rows.len().div_ceil(TILE_ROWS).max(1));
-    for (number, part) in even_parts(rows.len(), TILE_ROWS).enumerate() {
-        let first = rows.start + part.start;
-        let ahead = match next {
-            Some(next) if number * lines < TILE_BLOCKS => {
-                Ahead { start: next.start.wrapping_add(number * steps * lines * BLOCK_BYTES), lines }
+/// One panel of the weight, and rows in tiles.
+struct PanelTimesRows<'a, N, A> {
+    product: &'a Product<'a, N>,
+    panel: usize,
+    rows: Range<usize>,
+    arithmetic: PhantomData<A>,
+}
+
+impl<A: Finish, N: Number<A::Isa>> Kernel for PanelTimesRows<'_, N, A> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run(self) {
+        let Self { product, rows, .. } = self;
+        let (steps, columns) = (product.weight.steps, product.weight.columns(self.panel));
+        let next = self.panel + product.leap;
+        let next = (next < product.weight.panels()).then(|| product.weight.columns(next));
+        // The next panel's four lines a step are spread over the first tiles.
+        let lines = TILE_BLOCKS.div_ceil(rows.len().div_ceil(TILE_ROWS).max(1));
+        for (number, part) in even_parts(rows.len(), TILE_ROWS).enumerate() {
+            let first = rows.start + part.start;
+            let ahead = match next {
+                Some(next) if number * lines < TILE_BLOCKS => {
+                    Ahead { start: next.start.wrapping_add(number * steps * lines * BLOCK_BYTES), lines }
+                }
+                _ => Ahead::NOTHING,
+            };
+            // SAFETY: the caller vouches for the rows; a panel holds all its steps.
+            unsafe {
+                let rows = product.rows.from(first);
+                with_rows!(part.len(), ROWS => {
+                    let sums = panel::<A, ROWS>(steps, rows, columns, ahead);
+                    finish::<A, N, ROWS>(product, first, self.panel, &sums);
+                });
             }
-            _ => Ahead::NOTHING,
-        };
-        // SAFETY: the caller vouches for the rows; a panel holds all its steps.
-        unsafe {
-            let rows = product.rows.from(first);
-            with_rows!(part.len(), ROWS => {
-                let sums = tile::<A, ROWS, TILE_BLOCKS>(steps, rows, columns, ahead);
-                finish::<A, N, ROWS>(product, first, panel, &sums);
-            });
         }
     }
 }
 
 #[inline(always)]
-unsafe fn finish<A: Finish, N: Number, const ROWS: usize>(
+unsafe fn finish<A: Finish, N: Number<A::Isa>, const ROWS: usize>(
     product: &Product<'_, N>,
     first: usize,
     panel: usize,
@@ -147,24 +188,24 @@ unsafe fn finish<A: Finish, N: Number, const ROWS: usize>(
         let (weight, bias) = (product.weight, product.weight.bias.pointer());
         let added = match product.additions.of_row {
             [] => None,
-            _ => product.additions.of::<ROWS>(first, panel),
+            _ => product.additions.of::<A::Isa, ROWS>(first, panel),
         };
         for (place, sums) in sums.iter().enumerate() {
             let row = first + place;
             for (block, sum) in sums.iter().enumerate() {
                 let at = panel * PANEL + block * LANES;
                 let sum = A::number(*sum, weight, product.scales, row, at);
-                let mut sum = _mm512_add_ps(sum, _mm512_loadu_ps(bias.add(at)));
+                let mut sum = A::Isa::add(sum, A::Isa::load(bias.add(at)));
                 if let Some(added) = &added {
-                    sum = _mm512_add_ps(sum, added[place][block]);
+                    sum = A::Isa::add(sum, added[place][block]);
                 }
                 match product.output {
                     Output::Stored { to, stride, activation } => {
-                        N::store(to.add(row * stride + at), activation.apply(sum));
+                        N::store(to.add(row * stride + at), activation.apply::<A::Isa>(sum));
                     }
                     Output::Added { residual, to, stride } => {
-                        let sum = _mm512_add_ps(sum, _mm512_loadu_ps(residual.add(row * stride + at)));
-                        _mm512_storeu_ps(to.add(row * stride + at), sum);
+                        let sum = A::Isa::add(sum, A::Isa::load(residual.add(row * stride + at)));
+                        A::Isa::store(to.add(row * stride + at), sum);
                     }
                 }
             }

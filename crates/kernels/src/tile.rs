@@ -5,29 +5,37 @@
 //! types, and only the instruction differs.
 
 use std::arch::x86_64::*;
+use std::marker::PhantomData;
+
+use crate::isa::{Avx512Bf16, Isa};
 
 /// Bytes that one step takes of a row.
 pub(crate) const STEP_BYTES: usize = 4;
 /// Bytes of a column block's step.
 pub(crate) const BLOCK_BYTES: usize = 64;
-/// Rows of a full tile: 6 * 4 sums, 4 column registers and one row value fit the 32 registers.
+/// Rows of a full tile: 6 * 4 sums, 4 column registers and one row value fit the 32 registers of AVX-512, and a quarter
+/// of the blocks the 16 of AVX2.
 pub(crate) const TILE_ROWS: usize = 6;
-/// Column blocks of a full tile.
+/// Column blocks of a panel, and of the widest tile.
 pub(crate) const TILE_BLOCKS: usize = 4;
 
 /// How a step is multiplied and summed.
 pub(crate) trait Arithmetic: Copy + Send + Sync + 'static {
+    type Isa: Isa;
     /// Sixteen sums.
     type Sum: Copy;
     /// Products of one row that a step holds.
     const PER_STEP: usize;
     unsafe fn zero() -> Self::Sum;
-    unsafe fn add(sum: Self::Sum, row: __m512i, columns: __m512i) -> Self::Sum;
+    unsafe fn add(sum: Self::Sum, row: Lanes<Self>, columns: Lanes<Self>) -> Self::Sum;
 }
+
+/// A step of sixteen columns.
+type Lanes<A> = <<A as Arithmetic>::Isa as Isa>::Lanes;
 
 /// fp32 products and sums.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Single;
+pub(crate) struct Single<I>(PhantomData<I>);
 /// bf16 products, fp32 sums.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Brain;
@@ -35,24 +43,26 @@ pub(crate) struct Brain;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Byte;
 
-impl Arithmetic for Single {
-    type Sum = __m512;
+impl<I: Isa> Arithmetic for Single<I> {
+    type Isa = I;
+    type Sum = I::Lanes;
     const PER_STEP: usize = 1;
 
     #[inline(always)]
-    unsafe fn zero() -> __m512 {
+    unsafe fn zero() -> I::Lanes {
         // SAFETY: arithmetic on registers.
-        unsafe { _mm512_setzero_ps() }
+        unsafe { I::zero() }
     }
 
     #[inline(always)]
-    unsafe fn add(sum: __m512, row: __m512i, columns: __m512i) -> __m512 {
+    unsafe fn add(sum: I::Lanes, row: I::Lanes, columns: I::Lanes) -> I::Lanes {
         // SAFETY: arithmetic on registers.
-        unsafe { _mm512_fmadd_ps(_mm512_castsi512_ps(row), _mm512_castsi512_ps(columns), sum) }
+        unsafe { I::fma(row, columns, sum) }
     }
 }
 
 impl Arithmetic for Brain {
+    type Isa = Avx512Bf16;
     type Sum = __m512;
     const PER_STEP: usize = 2;
 
@@ -63,17 +73,18 @@ impl Arithmetic for Brain {
     }
 
     #[inline(always)]
-    unsafe fn add(sum: __m512, row: __m512i, columns: __m512i) -> __m512 {
+    unsafe fn add(sum: __m512, row: __m512, columns: __m512) -> __m512 {
         // SAFETY: both types are 64 bytes without invalid values.
         unsafe {
-            let row = std::mem::transmute::<__m512i, __m512bh>(row);
-            let columns = std::mem::transmute::<__m512i, __m512bh>(columns);
+            let row = std::mem::transmute::<__m512, __m512bh>(row);
+            let columns = std::mem::transmute::<__m512, __m512bh>(columns);
             _mm512_dpbf16_ps(sum, row, columns)
         }
     }
 }
 
 impl Arithmetic for Byte {
+    type Isa = Avx512Bf16;
     type Sum = __m512i;
     const PER_STEP: usize = 4;
 
@@ -84,9 +95,9 @@ impl Arithmetic for Byte {
     }
 
     #[inline(always)]
-    unsafe fn add(sum: __m512i, row: __m512i, columns: __m512i) -> __m512i {
+    unsafe fn add(sum: __m512i, row: __m512, columns: __m512) -> __m512i {
         // SAFETY: arithmetic on registers.
-        unsafe { _mm512_dpbusd_epi32(sum, row, columns) }
+        unsafe { _mm512_dpbusd_epi32(sum, _mm512_castps_si512(row), _mm512_castps_si512(columns)) }
     }
 }
 
@@ -144,7 +155,7 @@ impl Ahead {
 /// `ROWS` rows times `BLOCKS` column blocks over `steps` steps.
 ///
 /// # Safety
-/// Rows and columns must be readable over all steps, and the processor must be a supported one.
+/// Rows and columns must be readable over all steps; for kernels alone.
 #[inline(always)]
 pub(crate) unsafe fn tile<A: Arithmetic, const ROWS: usize, const BLOCKS: usize>(
     steps: usize,
@@ -158,13 +169,12 @@ pub(crate) unsafe fn tile<A: Arithmetic, const ROWS: usize, const BLOCKS: usize>
         let mut column = columns.start;
         let mut near = ahead.start;
         for step in 0..steps {
-            let mut values = [_mm512_setzero_si512(); BLOCKS];
+            let mut values = [A::Isa::zero(); BLOCKS];
             for (block, value) in values.iter_mut().enumerate() {
-                *value = _mm512_loadu_si512(column.add(block * columns.block).cast());
+                *value = A::Isa::load(column.add(block * columns.block).cast());
             }
             for (row, sums) in sums.iter_mut().enumerate() {
-                let bytes = rows.start.add(row * rows.stride + step * STEP_BYTES).cast::<i32>();
-                let value = _mm512_set1_epi32(bytes.read_unaligned());
+                let value = A::Isa::broadcast(rows.start.add(row * rows.stride + step * STEP_BYTES));
                 for (sum, column) in sums.iter_mut().zip(values) {
                     *sum = A::add(*sum, value, column);
                 }
@@ -174,6 +184,34 @@ pub(crate) unsafe fn tile<A: Arithmetic, const ROWS: usize, const BLOCKS: usize>
                 near = near.wrapping_add(BLOCK_BYTES);
             }
             column = column.add(columns.step);
+        }
+        sums
+    }
+}
+
+/// `ROWS` rows times a whole panel, in tiles as wide as the registers allow.
+///
+/// # Safety
+/// As [`tile`].
+#[inline(always)]
+pub(crate) unsafe fn panel<A: Arithmetic, const ROWS: usize>(
+    steps: usize,
+    rows: Rows,
+    columns: Columns,
+    ahead: Ahead,
+) -> [[A::Sum; TILE_BLOCKS]; ROWS] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if A::Isa::BLOCKS == TILE_BLOCKS {
+            return tile::<A, ROWS, TILE_BLOCKS>(steps, rows, columns, ahead);
+        }
+        let mut sums = [[A::zero(); TILE_BLOCKS]; ROWS];
+        for block in 0..TILE_BLOCKS {
+            let ahead = if block == 0 { ahead } else { Ahead::NOTHING };
+            let part = tile::<A, ROWS, 1>(steps, rows, columns.from(block), ahead);
+            for (sums, [sum]) in sums.iter_mut().zip(part) {
+                sums[block] = sum;
+            }
         }
         sums
     }

@@ -1,23 +1,17 @@
-//! Sixteen fp32 lanes: loads and stores of the stored number types, and the functions between products.
-//!
-//! Everything here is inlined into functions that carry the target features; [`crate::check`] has been asked before
-//! any of them runs.
+//! Numbers as they are stored, and the functions between products.
 
 use std::arch::x86_64::*;
 
-/// Lanes of a register.
-pub(crate) const LANES: usize = 16;
+use crate::isa::{Avx512Bf16, Isa, first_lanes};
 
-/// A number as activations are stored.
-pub(crate) trait Number: Copy + Default + Send + Sync + 'static {
+/// A number as activations are stored, for kernels on `I`.
+pub(crate) trait Number<I: Isa>: Copy + Default + Send + Sync + 'static {
     /// Sixteen numbers from `from`, widened.
-    unsafe fn load(from: *const Self) -> __m512;
+    unsafe fn load(from: *const Self) -> I::Lanes;
     /// Sixteen lanes to `to`, rounded to nearest even.
-    unsafe fn store(to: *mut Self, lanes: __m512);
-    /// The lanes that `mask` names to `to`.
-    unsafe fn store_masked(to: *mut Self, mask: __mmask16, lanes: __m512);
-    /// One number.
-    fn from_f32(number: f32) -> Self;
+    unsafe fn store(to: *mut Self, lanes: I::Lanes);
+    /// The first `count` lanes to `to`.
+    unsafe fn store_first(count: usize, to: *mut Self, lanes: I::Lanes);
 }
 
 /// The upper half of an fp32.
@@ -25,31 +19,27 @@ pub(crate) trait Number: Copy + Default + Send + Sync + 'static {
 #[repr(transparent)]
 pub(crate) struct Bf16(pub(crate) u16);
 
-impl Number for f32 {
+impl<I: Isa> Number<I> for f32 {
     #[inline(always)]
-    unsafe fn load(from: *const Self) -> __m512 {
+    unsafe fn load(from: *const Self) -> I::Lanes {
         // SAFETY: the caller vouches for sixteen readable numbers.
-        unsafe { _mm512_loadu_ps(from) }
+        unsafe { I::load(from) }
     }
 
     #[inline(always)]
-    unsafe fn store(to: *mut Self, lanes: __m512) {
+    unsafe fn store(to: *mut Self, lanes: I::Lanes) {
         // SAFETY: the caller vouches for sixteen writable numbers.
-        unsafe { _mm512_storeu_ps(to, lanes) }
+        unsafe { I::store(to, lanes) }
     }
 
     #[inline(always)]
-    unsafe fn store_masked(to: *mut Self, mask: __mmask16, lanes: __m512) {
-        // SAFETY: the caller vouches for the numbers that the mask names.
-        unsafe { _mm512_mask_storeu_ps(to, mask, lanes) }
-    }
-
-    fn from_f32(number: f32) -> Self {
-        number
+    unsafe fn store_first(count: usize, to: *mut Self, lanes: I::Lanes) {
+        // SAFETY: the caller vouches for `count` writable numbers.
+        unsafe { I::store_first(count, to, lanes) }
     }
 }
 
-impl Number for Bf16 {
+impl Number<Avx512Bf16> for Bf16 {
     #[inline(always)]
     unsafe fn load(from: *const Self) -> __m512 {
         // SAFETY: the caller vouches for sixteen readable numbers.
@@ -66,49 +56,43 @@ impl Number for Bf16 {
     }
 
     #[inline(always)]
-    unsafe fn store_masked(to: *mut Self, mask: __mmask16, lanes: __m512) {
-        // SAFETY: the caller vouches for the numbers that the mask names; the types as in `store`.
+    unsafe fn store_first(count: usize, to: *mut Self, lanes: __m512) {
+        // SAFETY: the caller vouches for `count` writable numbers; the types as in `store`.
         unsafe {
             let halves = std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(lanes));
-            _mm256_mask_storeu_epi16(to.cast(), mask, halves);
+            _mm256_mask_storeu_epi16(to.cast(), first_lanes(count), halves);
         }
-    }
-
-    fn from_f32(number: f32) -> Self {
-        let bits = number.to_bits();
-        // To nearest, ties to even. Weights are finite, which loading has checked.
-        Self(((bits + 0x7FFF + (bits >> 16 & 1)) >> 16) as u16)
     }
 }
 
 impl Bf16 {
+    /// To nearest, ties to even. Weights are finite, which loading has checked.
+    pub(crate) fn from_f32(number: f32) -> Self {
+        let bits = number.to_bits();
+        Self(((bits + 0x7FFF + (bits >> 16 & 1)) >> 16) as u16)
+    }
+
     pub(crate) fn to_f32(self) -> f32 {
         f32::from_bits(u32::from(self.0) << 16)
     }
 }
 
-/// The first `count` lanes, all of them from 16 on.
-#[inline(always)]
-pub(crate) fn first_lanes(count: usize) -> __mmask16 {
-    if count >= LANES { !0 } else { (1 << count) - 1 }
-}
-
 /// e to the power of each lane, within about one unit in the last place. Cephes' `expf`: powers of two apart, the rest
 /// is a polynomial.
 #[inline(always)]
-pub(crate) unsafe fn exp(x: __m512) -> __m512 {
+pub(crate) unsafe fn exp<I: Isa>(x: I::Lanes) -> I::Lanes {
     // SAFETY: arithmetic on registers.
     unsafe {
-        let x = _mm512_max_ps(_mm512_min_ps(x, _mm512_set1_ps(88.3)), _mm512_set1_ps(-103.0));
-        let powers = _mm512_roundscale_ps::<8>(_mm512_mul_ps(x, _mm512_set1_ps(std::f32::consts::LOG2_E)));
-        let rest = _mm512_fnmadd_ps(powers, _mm512_set1_ps(0.693_359_4), x);
-        let rest = _mm512_fnmadd_ps(powers, _mm512_set1_ps(-2.121_944_4e-4), rest);
-        let mut p = _mm512_set1_ps(1.987_569_1e-4);
+        let x = I::max(I::min(x, I::all(88.3)), I::all(-103.0));
+        let powers = I::round(I::mul(x, I::all(std::f32::consts::LOG2_E)));
+        let rest = I::fnma(powers, I::all(0.693_359_4), x);
+        let rest = I::fnma(powers, I::all(-2.121_944_4e-4), rest);
+        let mut p = I::all(1.987_569_1e-4);
         for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
-            p = _mm512_fmadd_ps(p, rest, _mm512_set1_ps(coefficient));
+            p = I::fma(p, rest, I::all(coefficient));
         }
-        let p = _mm512_fmadd_ps(p, _mm512_mul_ps(rest, rest), _mm512_add_ps(rest, _mm512_set1_ps(1.0)));
-        _mm512_scalef_ps(p, powers)
+        let p = I::fma(p, I::mul(rest, rest), I::add(rest, I::all(1.0)));
+        I::scale(p, powers)
     }
 }
 
@@ -134,24 +118,21 @@ pub enum Activation {
 impl Activation {
     /// The function of each lane.
     #[inline(always)]
-    pub(crate) unsafe fn apply(self, x: __m512) -> __m512 {
+    pub(crate) unsafe fn apply<I: Isa>(self, x: I::Lanes) -> I::Lanes {
         // SAFETY: arithmetic on registers.
         unsafe {
             match self {
-                Self::Gelu => gelu(x),
+                Self::Gelu => gelu::<I>(x),
                 Self::GeluTanh => {
-                    let cube = _mm512_mul_ps(_mm512_mul_ps(x, x), x);
-                    let inner = _mm512_fmadd_ps(cube, _mm512_set1_ps(0.044_715), x);
+                    let cube = I::mul(I::mul(x, x), x);
+                    let inner = I::fma(cube, I::all(0.044_715), x);
                     // (1 + tanh(z)) / 2 = sigmoid(2z)
-                    _mm512_mul_ps(x, sigmoid(_mm512_mul_ps(inner, _mm512_set1_ps(2.0 * 0.797_884_6))))
+                    I::mul(x, sigmoid::<I>(I::mul(inner, I::all(2.0 * 0.797_884_6))))
                 }
-                Self::Relu => _mm512_max_ps(x, _mm512_setzero_ps()),
-                Self::Silu => _mm512_mul_ps(x, sigmoid(x)),
-                Self::Sigmoid => sigmoid(x),
-                Self::Tanh => {
-                    let twice = sigmoid(_mm512_add_ps(x, x));
-                    _mm512_fmsub_ps(twice, _mm512_set1_ps(2.0), _mm512_set1_ps(1.0))
-                }
+                Self::Relu => I::max(x, I::zero()),
+                Self::Silu => I::mul(x, sigmoid::<I>(x)),
+                Self::Sigmoid => sigmoid::<I>(x),
+                Self::Tanh => I::fma(sigmoid::<I>(I::add(x, x)), I::all(2.0), I::all(-1.0)),
                 Self::Identity => x,
             }
         }
@@ -160,36 +141,26 @@ impl Activation {
 
 /// `x * Φ(x)` with the tail of the normal distribution after Abramowitz and Stegun 7.1.26: within 1.5e-7 of `|x|`.
 #[inline(always)]
-unsafe fn gelu(x: __m512) -> __m512 {
+unsafe fn gelu<I: Isa>(x: I::Lanes) -> I::Lanes {
     // SAFETY: arithmetic on registers.
     unsafe {
-        let size = _mm512_abs_ps(x);
-        let t = reciprocal(_mm512_fmadd_ps(size, _mm512_set1_ps(0.327_591_1 * 0.707_106_77), _mm512_set1_ps(1.0)));
-        let mut p = _mm512_set1_ps(0.5 * 1.061_405_4);
+        let size = I::abs(x);
+        let t = I::reciprocal(I::fma(size, I::all(0.327_591_1 * 0.707_106_77), I::all(1.0)));
+        let mut p = I::all(0.5 * 1.061_405_4);
         for coefficient in [-1.453_152, 1.421_413_7, -0.284_496_74, 0.254_829_6] {
-            p = _mm512_fmadd_ps(p, t, _mm512_set1_ps(0.5 * coefficient));
+            p = I::fma(p, t, I::all(0.5 * coefficient));
         }
-        let decay = exp(_mm512_mul_ps(_mm512_mul_ps(x, x), _mm512_set1_ps(-0.5)));
-        let tail = _mm512_mul_ps(_mm512_mul_ps(p, t), decay);
-        _mm512_fnmadd_ps(size, tail, _mm512_max_ps(x, _mm512_setzero_ps()))
+        let decay = exp::<I>(I::mul(I::mul(x, x), I::all(-0.5)));
+        let tail = I::mul(I::mul(p, t), decay);
+        I::fnma(size, tail, I::max(x, I::zero()))
     }
 }
 
 #[inline(always)]
-unsafe fn sigmoid(x: __m512) -> __m512 {
+unsafe fn sigmoid<I: Isa>(x: I::Lanes) -> I::Lanes {
     // SAFETY: arithmetic on registers.
     unsafe {
-        let one = _mm512_set1_ps(1.0);
-        _mm512_div_ps(one, _mm512_add_ps(one, exp(_mm512_sub_ps(_mm512_setzero_ps(), x))))
-    }
-}
-
-/// An estimate of 14 bits and one step of Newton's method.
-#[inline(always)]
-unsafe fn reciprocal(x: __m512) -> __m512 {
-    // SAFETY: arithmetic on registers.
-    unsafe {
-        let estimate = _mm512_rcp14_ps(x);
-        _mm512_mul_ps(estimate, _mm512_fnmadd_ps(x, estimate, _mm512_set1_ps(2.0)))
+        let one = I::all(1.0);
+        I::div(one, I::add(one, exp::<I>(I::sub(I::zero(), x))))
     }
 }

@@ -1,8 +1,9 @@
 //! A linear layer's weight in the order in which tiles read it.
 
 use crate::buffer::Buffer;
+use crate::isa::{Isa, LANES};
 use crate::tile::{Arithmetic, BLOCK_BYTES, Brain, Byte, Columns, STEP_BYTES, Single, TILE_BLOCKS};
-use crate::vector::{Bf16, LANES, Number};
+use crate::vector::Bf16;
 
 /// Columns of a panel: a full tile's.
 pub(crate) const PANEL: usize = TILE_BLOCKS * LANES;
@@ -17,7 +18,7 @@ pub(crate) trait Packing: Arithmetic {
     fn numbers(step: [u8; STEP_BYTES]) -> [f32; STEP_BYTES];
 }
 
-impl Packing for Single {
+impl<I: Isa> Packing for Single<I> {
     fn scale(_: &[f32]) -> f32 {
         1.0
     }
@@ -177,13 +178,14 @@ impl Blocks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::isa::Avx512;
 
     #[test]
     fn columns_come_back_as_they_are_kept() {
         let column = |index: usize| (0..5).map(|input| index as f32 - 0.375 * input as f32).collect::<Vec<f32>>();
-        let (single, brain) = (Blocks::pack::<Single>(20, 5, column), Blocks::pack::<Brain>(20, 5, column));
+        let (single, brain) = (Blocks::pack::<Single<Avx512>>(20, 5, column), Blocks::pack::<Brain>(20, 5, column));
         for index in [0, 3, 15, 16, 19] {
-            assert_eq!(single.column::<Single>(index, 5), column(index));
+            assert_eq!(single.column::<Single<Avx512>>(index, 5), column(index));
             assert_eq!(brain.column::<Brain>(index, 5), column(index), "few bits are enough for these");
         }
     }

@@ -3,11 +3,12 @@
 use std::marker::PhantomData;
 
 use crate::attention::{Attended, Positions};
+use crate::isa::{Avx512Bf16, Isa};
 use crate::product::Finish;
 use crate::rows::Norm;
 use crate::tile::{Brain, Byte, Single};
-use crate::vector::{Activation, Bf16, Number};
-use crate::weight::{Blocks, PANEL, Weight};
+use crate::vector::{Activation, Bf16};
+use crate::weight::{Blocks, PANEL, Packing, Weight};
 
 /// What the arrays of an encoder have in common.
 #[derive(Debug, Clone, Copy)]
@@ -99,19 +100,20 @@ pub struct PackedLayer {
     pub output_norm: Scaling,
 }
 
-/// The kinds of numbers of a mode.
+/// The kinds of numbers of a mode, and on what they are multiplied.
 pub(crate) trait Mode: Send + Sync + 'static {
+    type Isa: Isa;
     /// Linear layers.
-    type Linear: Finish;
+    type Linear: Finish<Isa = Self::Isa>;
     /// Attention, and whatever is stored between layers.
-    type Number: Attended<Product: Finish>;
+    type Number: Attended<Self::Isa, Product: Packing>;
     /// Rows become bytes before a linear layer.
     const BYTES: bool;
 }
 
 /// Exact.
 #[derive(Debug)]
-pub(crate) enum Fp32 {}
+pub(crate) struct Fp32<I>(PhantomData<I>);
 /// bf16 products, fp32 sums and residuals.
 #[derive(Debug)]
 pub(crate) enum HalfBrain {}
@@ -119,19 +121,22 @@ pub(crate) enum HalfBrain {}
 #[derive(Debug)]
 pub(crate) enum Int8 {}
 
-impl Mode for Fp32 {
-    type Linear = Single;
+impl<I: Isa> Mode for Fp32<I> {
+    type Isa = I;
+    type Linear = Single<I>;
     type Number = f32;
     const BYTES: bool = false;
 }
 
 impl Mode for HalfBrain {
+    type Isa = Avx512Bf16;
     type Linear = Brain;
     type Number = Bf16;
     const BYTES: bool = false;
 }
 
 impl Mode for Int8 {
+    type Isa = Avx512Bf16;
     type Linear = Byte;
     type Number = Bf16;
     const BYTES: bool = true;
@@ -207,12 +212,13 @@ impl<M: Mode> Layers<M> {
         self.geometry.hidden.next_multiple_of(PANEL)
     }
 
-    pub(crate) fn packed(dense: &Dense) -> Packed {
+    #[expect(clippy::unused_self, reason = "the mode of these layers decides")]
+    pub(crate) fn packed(&self, dense: &Dense) -> Packed {
         Packed(Weight::pack::<M::Linear>(&dense.weight, &dense.bias))
     }
 
     pub(crate) fn packed_pair(&self, keys: Dense, values: &Dense) -> Packed {
-        Self::packed(&side_by_side(keys, values, self.width()))
+        self.packed(&side_by_side(keys, values, self.width()))
     }
 
     /// `keys` are what queries meet, and `queries` what keys meet, `[slots, hidden]` each.
@@ -249,7 +255,7 @@ impl<M: Mode> Layers<M> {
             words,
             positions,
             types,
-            projection: projection.map(|weight| Weight::pack::<Single>(&weight, &zeros)),
+            projection: projection.map(|weight| Weight::pack::<Single<M::Isa>>(&weight, &zeros)),
             norm: normalisation(&norm, geometry.epsilon),
         };
         let inner = self.layers.last().map_or(0, |layer| layer.intermediate.outputs.next_multiple_of(PANEL));
@@ -259,14 +265,14 @@ impl<M: Mode> Layers<M> {
             inner,
             embeddings,
             layers: self.layers,
-            pooler: pooler.map(|dense| Weight::pack::<Single>(&dense.weight, &dense.bias)),
+            pooler: pooler.map(|dense| Weight::pack::<Single<M::Isa>>(&dense.weight, &dense.bias)),
             mode: PhantomData,
         }
     }
 }
 
 fn packed_blocks<M: Mode>(count: usize, inputs: usize, column: impl Fn(usize) -> Vec<f32>) -> Blocks {
-    Blocks::pack::<<M::Number as Attended>::Product>(count, inputs, column)
+    Blocks::pack::<<M::Number as Attended<M::Isa>>::Product>(count, inputs, column)
 }
 
 fn normalisation(scaling: &Scaling, epsilon: f32) -> Norm {

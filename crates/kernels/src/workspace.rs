@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::adapter::{SITES, Site};
 use crate::attention::Scratch;
 use crate::buffer::Buffer;
-use crate::product::{RowScale, row_blocks};
-use crate::rows::to_bytes;
+use crate::product::{Finish, RowScale, row_blocks};
 use crate::tile::Rows;
 use crate::weights::{Mode, Weights};
 
@@ -81,13 +80,13 @@ impl<M: Mode> Lines<M> {
     /// Makes row `row` readable for linear layers, from its `width` numbers.
     ///
     /// # Safety
-    /// The row exists, nobody else uses it meanwhile, and the processor is a supported one.
+    /// The row exists, nobody else uses it meanwhile, and the processor has the instructions.
     pub(crate) unsafe fn settle(&self, row: usize, width: usize) {
         if M::BYTES {
             // SAFETY: the caller's promise; both buffers hold `stride` numbers a row.
             unsafe {
                 let from = self.numbers.pointer().add(row * self.stride);
-                let scale = to_bytes(from, width, self.bytes.pointer().add(row * self.stride));
+                let scale = M::Linear::settle(from, width, self.bytes.pointer().add(row * self.stride));
                 *self.scales.pointer().add(row) = scale;
             }
         }
@@ -101,7 +100,7 @@ impl<M: Mode> Lines<M> {
         if M::BYTES {
             // SAFETY: the caller's promise.
             unsafe {
-                let scale = to_bytes(from, width, self.bytes.pointer().add(row * self.stride));
+                let scale = M::Linear::settle(from, width, self.bytes.pointer().add(row * self.stride));
                 *self.scales.pointer().add(row) = scale;
             }
         }

@@ -43,7 +43,7 @@ pub(crate) struct Bench {
     /// Threads of the encoder on the CPU; 0 is one for each core
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
-    /// Whose kernels run: auto, native (CPU only) or libtorch
+    /// Whose kernels run: auto, native (CPU only), avx2 (as without AVX-512) or libtorch
     #[arg(long, default_value = "auto")]
     kernels: Kernels,
     /// Seconds spent on each shape

@@ -97,7 +97,7 @@ pub(crate) struct Serve {
     /// Threads of each encoder on the CPU; 0 is one for each core
     #[arg(long, env = "HEADWATER_THREADS", value_name = "N", default_value_t = 0)]
     threads: usize,
-    /// Whose kernels the encoder uses on the CPU: native (AVX-512 with bf16), libtorch, or auto for the best there is
+    /// Whose kernels the encoder uses on the CPU: native, libtorch, auto for the best, or avx2 for the best without AVX-512
     #[arg(long, env = "HEADWATER_KERNELS", default_value = "auto")]
     kernels: Kernels,
     /// Threads that turn text into ids

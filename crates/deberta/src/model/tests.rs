@@ -251,15 +251,17 @@ fn distance(one: &mut Deberta, other: &mut Deberta) -> f32 {
 #[test]
 fn kernels_equal_the_plain_path() {
     let mut plain = load_on(Kernels::Libtorch, Precision::Fp32, true);
-    let largest = distance(&mut plain, &mut load_random(Precision::Fp32, true));
-    assert!(largest <= 1e-5, "{largest}");
+    for kernels in [Kernels::Auto, Kernels::Avx2] {
+        let largest = distance(&mut plain, &mut load_on(kernels, Precision::Fp32, true));
+        assert!(largest <= 1e-5, "{kernels}: {largest}");
+    }
 }
 
 #[test]
 fn reduced_modes_stay_near_fp32() {
     let mut exact = load_random(Precision::Fp32, true);
     let mut modes = vec![load_on(Kernels::Libtorch, Precision::Bf16, true), load_random(Precision::Bf16, true)];
-    if kernels::check().is_ok() {
+    if kernels::Instructions::best(kernels::Precision::Int8).is_ok() {
         modes.push(load_random(Precision::Int8, true));
     }
     for mut rough in modes {

@@ -1,8 +1,12 @@
 //! An encoder's tensors, taken from its file one by one and packed as they come.
 
-use kernels::{Activation as KernelActivation, Builder, Dense, EmbeddingArrays, Geometry, PackedLayer, Scaling, Table};
+use kernels::{
+    Activation as KernelActivation, Builder, Dense, EmbeddingArrays, Geometry, Instructions, PackedLayer, Scaling,
+    Table,
+};
 use tch::Tensor;
 
+use super::unavailable;
 use crate::activation::Activation;
 use crate::config::Config;
 use crate::encoder::relative_rows;
@@ -20,7 +24,7 @@ pub(super) fn has_pooler(weights: &Weights) -> bool {
 pub(super) fn load(
     weights: &mut Weights,
     config: &Config,
-    precision: kernels::Precision,
+    (precision, instructions): (kernels::Precision, Instructions),
 ) -> Result<(kernels::SharedWeights, Option<Tensor>), LoadError> {
     let geometry = Geometry {
         hidden: unsigned(config.hidden),
@@ -33,11 +37,7 @@ pub(super) fn load(
         slots: config.relative.map_or(0, |relative| unsigned(2 * relative.span)),
     };
     let relative_rows = relative_rows(weights, config)?;
-    let unsupported = |error: kernels::Unsupported| LoadError::Unavailable {
-        wanted: "an encoder on our own kernels".to_owned(),
-        reason: error.to_string(),
-    };
-    let mut builder = Builder::new(precision, geometry).map_err(unsupported)?;
+    let mut builder = Builder::new(precision, instructions, geometry).map_err(|error| unavailable(&error))?;
     for index in 0..config.layers {
         let layer = layer(weights, config, index, (&builder, relative_rows.as_ref()))?;
         builder.push(layer);

@@ -46,7 +46,7 @@ impl<M: Mode> Pass<'_, M> {
     ///
     /// # Safety
     /// The row exists to the end of its last register, and nobody else writes this place of the site meanwhile.
-    pub(super) unsafe fn descend<N: Number>(
+    pub(super) unsafe fn descend<N: Number<M::Isa>>(
         &self,
         (layer, site): (usize, Site),
         of_row: &[u32],
@@ -57,7 +57,7 @@ impl<M: Mode> Pass<'_, M> {
         let Some(adapter) = adapter.checked_sub(1) else { return };
         if let Some(addition) = self.list(layer, site).get(adapter).copied().flatten() {
             // SAFETY: the caller's promise; the processor was checked when the weights were packed.
-            unsafe { addition.descend(from, self.space.narrow_row(site, place)) };
+            unsafe { addition.descend::<M::Isa, N>(from, self.space.narrow_row(site, place)) };
         }
     }
 
@@ -100,7 +100,7 @@ impl<M: Mode> Pass<'_, M> {
                 let additions = Additions::NONE;
                 let scales = std::ptr::null();
                 let product = Product { weight, rows, count: 1, scales, output, leap: self.team_size, additions };
-                let _ = product.run::<Single>(task % panels, &[]);
+                let _ = product.run::<Single<M::Isa>>(task % panels, &[]);
             }
         });
         member.wait();

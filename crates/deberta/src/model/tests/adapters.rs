@@ -58,17 +58,20 @@ fn every_set() -> Vec<Vec<Arc<Adapter>>> {
 }
 
 #[test]
-fn both_kinds_of_kernels_make_the_same_of_every_adapter() {
+fn all_kernels_make_the_same_of_every_adapter() {
     let mut plain = load_on(Kernels::Libtorch, Precision::Fp32, true);
-    let mut own = load_random(Precision::Fp32, true);
+    let mut own = [Kernels::Auto, Kernels::Avx2].map(|kernels| load_on(kernels, Precision::Fp32, true));
     let without: Vec<Row> = rows(&every_set()[0]).into_iter().map(|row| Row { adapter: None, ..row }).collect();
     let without = plain.forward(&without).unwrap();
     for (number, adapters) in every_set().iter().enumerate() {
         let rows = rows(adapters);
-        let (expected, found) = (plain.forward(&rows).unwrap(), own.forward(&rows).unwrap());
-        for (place, (expected, found)) in expected.iter().zip(&found).enumerate() {
-            let difference = largest_difference(expected, found);
-            assert!(difference <= TOLERANCE, "set {number}, row {place}: {difference}");
+        let expected = plain.forward(&rows).unwrap();
+        let found = own.each_mut().map(|model| model.forward(&rows).unwrap());
+        for (place, expected) in expected.iter().enumerate() {
+            for found in &found {
+                let difference = largest_difference(expected, &found[place]);
+                assert!(difference <= TOLERANCE, "set {number}, row {place}: {difference}");
+            }
             let moved = largest_difference(expected, &without[place]);
             let adapted = rows[place].adapter.is_some();
             assert_eq!(adapted, moved > 5e-5, "set {number}, row {place}: {moved}");
@@ -78,7 +81,7 @@ fn both_kinds_of_kernels_make_the_same_of_every_adapter() {
 
 #[test]
 fn a_row_with_an_adapter_answers_among_others_as_alone() {
-    for kernels in [Kernels::Auto, Kernels::Libtorch] {
+    for kernels in [Kernels::Auto, Kernels::Avx2, Kernels::Libtorch] {
         let mut model = load_on(kernels, Precision::Fp32, true);
         for adapters in every_set() {
             let rows = rows(&adapters);
@@ -109,7 +112,7 @@ fn padding_to_whole_tiles_changes_nothing_of_it() {
 fn reduced_modes_stay_near_fp32() {
     let mut exact = load_random(Precision::Fp32, true);
     let mut modes = vec![load_on(Kernels::Libtorch, Precision::Bf16, true), load_random(Precision::Bf16, true)];
-    if kernels::check().is_ok() {
+    if kernels::Instructions::best(kernels::Precision::Int8).is_ok() {
         modes.push(load_random(Precision::Int8, true));
     }
     let rows = rows(every_set().last().unwrap());
