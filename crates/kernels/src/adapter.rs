@@ -8,13 +8,13 @@ use std::marker::PhantomData;
 use crate::attention::{Attended, Positions};
 use crate::buffer::Buffer;
 use crate::isa::{Isa, Kernel, LANES};
-use crate::tile::{Ahead, Rows, STEP_BYTES, Single, TILE_BLOCKS, panel};
+use crate::tile::{Ahead, Rows, STEP_BYTES, Single, TILE_BLOCKS, even_parts, panel, with_blocks};
 use crate::vector::Number;
 use crate::weight::{Blocks, PANEL, Weight};
 use crate::weights::{Dense, Geometry, Layer, Mode, Weights};
 
 /// Rows of the lower half that are multiplied at a time.
-const DOWN_ROWS: usize = 8;
+const DOWN_ROWS: usize = 4;
 
 /// A low-rank addition: `x * downᵀ * upᵀ`.
 #[derive(Debug, Clone, Default)]
@@ -217,21 +217,30 @@ impl Addition {
         Self { rank: factors.rank, inputs, down, up: Weight::pack::<Single<M::Isa>>(&factors.up, &zeros) }
     }
 
-    /// Writes what the lower half makes of the row at `from` to `to`.
+    /// Writes what the lower half makes of `count` rows to as many narrow ones.
     ///
     /// # Safety
-    /// `from` holds the inputs, readable to the end of a register; `to` has room for the rank in whole groups; the
-    /// processor has the instructions.
-    pub(crate) unsafe fn descend<I: Isa, N: Number<I>>(&self, from: *const N, to: *mut f32) {
+    /// The rows hold the inputs, readable to the end of a register; narrow ones have room for the rank in whole groups;
+    /// the processor has the instructions.
+    pub(crate) unsafe fn descend<I: Isa, N: Number<I>>(
+        &self,
+        (from, from_stride): (*const N, usize),
+        (to, to_stride): (*mut f32, usize),
+        count: usize,
+    ) {
+        let isa = PhantomData::<I>;
         // SAFETY: the caller's promise.
-        unsafe { I::perform(Descent { addition: self, from, to, isa: PhantomData::<I> }) }
+        unsafe { I::perform(Descent { addition: self, from, from_stride, to, to_stride, count, isa }) }
     }
 }
 
 struct Descent<'a, N, I> {
     addition: &'a Addition,
     from: *const N,
+    from_stride: usize,
     to: *mut f32,
+    to_stride: usize,
+    count: usize,
     isa: PhantomData<I>,
 }
 
@@ -240,21 +249,42 @@ impl<I: Isa, N: Number<I>> Kernel for Descent<'_, N, I> {
 
     #[inline(always)]
     unsafe fn run(self) {
+        for part in even_parts(self.count, I::BLOCKS) {
+            // SAFETY: the caller's promise.
+            with_blocks!(part.len(), ROWS => unsafe { self.rows::<ROWS>(part.start) });
+        }
+    }
+}
+
+impl<I: Isa, N: Number<I>> Descent<'_, N, I> {
+    /// A few rows together, so that they share the loads of the lower half.
+    #[inline(always)]
+    unsafe fn rows<const ROWS: usize>(&self, row: usize) {
         let Addition { rank, inputs, down, .. } = self.addition;
         let stride = inputs.next_multiple_of(LANES);
         // SAFETY: the caller's promise; `down` has whole groups of rows of whole registers.
         unsafe {
+            let (from, to) = (self.from.add(row * self.from_stride), self.to.add(row * self.to_stride));
             for first in (0..*rank).step_by(DOWN_ROWS) {
-                let mut sums = [I::zero(); DOWN_ROWS];
-                let rows = down.pointer().add(first * stride);
+                let mut sums = [[I::zero(); DOWN_ROWS]; ROWS];
+                let down = down.pointer().add(first * stride);
                 for at in (0..*inputs).step_by(LANES) {
-                    let numbers = I::keep_first(inputs - at, N::load(self.from.add(at)), I::zero());
-                    for (row, sum) in sums.iter_mut().enumerate() {
-                        *sum = I::fma(numbers, I::load(rows.add(row * stride + at)), *sum);
+                    let mut lower = [I::zero(); DOWN_ROWS];
+                    for (number, lower) in lower.iter_mut().enumerate() {
+                        *lower = I::load(down.add(number * stride + at));
+                    }
+                    for (row, sums) in sums.iter_mut().enumerate() {
+                        let numbers = N::load(from.add(row * self.from_stride + at));
+                        let numbers = I::keep_first(inputs - at, numbers, I::zero());
+                        for (sum, lower) in sums.iter_mut().zip(lower) {
+                            *sum = I::fma(numbers, lower, *sum);
+                        }
                     }
                 }
-                for (row, sum) in sums.into_iter().enumerate() {
-                    *self.to.add(first + row) = I::sum(sum);
+                for (row, sums) in sums.into_iter().enumerate() {
+                    for (number, sum) in sums.into_iter().enumerate() {
+                        *to.add(row * self.to_stride + first + number) = I::sum(sum);
+                    }
                 }
             }
         }

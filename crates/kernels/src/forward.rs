@@ -2,6 +2,7 @@
 
 mod adapted;
 
+use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 
@@ -20,7 +21,7 @@ use crate::weight::Weight;
 use crate::weights::{Layer, Mode, Weights};
 use crate::workspace::{BatchSize, Lines, Workspace};
 
-/// Tokens of a task of the input.
+/// Rows of a task that does the same to each.
 const INPUT_TOKENS: usize = 16;
 
 /// Steps of a region that do not belong to a layer.
@@ -160,9 +161,10 @@ impl<M: Mode> Pass<'_, M> {
                         embeddings.sum(self.rows, self.plan.places[token], to, geometry.hidden);
                     }
                     self.normalise(&embeddings.norm, space.states.pointer(), &space.input, token);
-                    self.descend_input(0, token);
                 }
             }
+            // SAFETY: as above.
+            unsafe { self.descend_inputs(0, of_part(part)) };
         });
         member.wait();
     }
@@ -227,9 +229,10 @@ impl<M: Mode> Pass<'_, M> {
         }
         if self.changes(index, Site::AttentionOutput) {
             // SAFETY: as above.
-            member.share(asked.count, |place| unsafe {
-                let mixed = row(&space.mixed.numbers, place, width);
-                self.descend((index, Site::AttentionOutput), asked.adapters, place, mixed);
+            member.share(asked.count.div_ceil(INPUT_TOKENS), |part| unsafe {
+                let places = part * INPUT_TOKENS..asked.count.min((part + 1) * INPUT_TOKENS);
+                let mixed = (space.mixed.numbers.pointer().cast_const(), width);
+                self.descend((index, Site::AttentionOutput), asked.adapters, places, mixed);
             });
             end(Stage::Attention);
         }
@@ -237,11 +240,12 @@ impl<M: Mode> Pass<'_, M> {
         let output = Output::Added { residual: asked.states, to: middle, stride: width };
         let additions = self.additions_at(index, Site::AttentionOutput, asked.adapters);
         let attended = self.product(&layer.attention_output, &space.mixed, (asked.count, output), additions);
-        self.share(member, &attended, space.done(index, 0), |place| {
-            // SAFETY: the row's block is finished, and this member alone was told so.
+        self.share(member, &attended, space.done(index, 0), |places| {
+            // SAFETY: the rows' block is finished, and this member alone was told so.
             unsafe {
-                self.normalise(&layer.attention_norm, middle, &space.input, place);
-                self.descend((index, Site::Intermediate), asked.adapters, place, middle.add(place * width));
+                places.clone().for_each(|place| self.normalise(&layer.attention_norm, middle, &space.input, place));
+                let rows = (middle.cast_const(), width);
+                self.descend((index, Site::Intermediate), asked.adapters, places, rows);
             }
         });
         end(Stage::AttentionOutput);
@@ -249,12 +253,12 @@ impl<M: Mode> Pass<'_, M> {
         let inner = stored(space.inner.numbers.pointer(), self.weights.inner, activation);
         let additions = self.additions_at(index, Site::Intermediate, asked.adapters);
         let widened = self.product(&layer.intermediate, &space.input, (asked.count, inner), additions);
-        self.share(member, &widened, space.done(index, 1), |place| {
+        self.share(member, &widened, space.done(index, 1), |places| {
             // SAFETY: as above.
             unsafe {
-                space.inner.settle(place, layer.intermediate.outputs);
-                let numbers = row(&space.inner.numbers, place, self.weights.inner);
-                self.descend((index, Site::Output), asked.adapters, place, numbers);
+                places.clone().for_each(|place| space.inner.settle(place, layer.intermediate.outputs));
+                let rows = (space.inner.numbers.pointer().cast_const(), self.weights.inner);
+                self.descend((index, Site::Output), asked.adapters, places, rows);
             }
         });
         end(Stage::Intermediate);
@@ -262,11 +266,11 @@ impl<M: Mode> Pass<'_, M> {
         let output = Output::Added { residual: middle, to: states, stride: width };
         let additions = self.additions_at(index, Site::Output, asked.adapters);
         let narrowed = self.product(&layer.output, &space.inner, (asked.count, output), additions);
-        self.share(member, &narrowed, space.done(index, 2), |place| {
+        self.share(member, &narrowed, space.done(index, 2), |places| {
             // SAFETY: as above.
             unsafe {
-                self.normalise(&layer.output_norm, states, &space.input, place);
-                self.descend_input(index + 1, place);
+                places.clone().for_each(|place| self.normalise(&layer.output_norm, states, &space.input, place));
+                self.descend_inputs(index + 1, places);
             }
         });
         end(Stage::Output);
@@ -344,18 +348,18 @@ impl<M: Mode> Pass<'_, M> {
         Product { weight, rows, count, scales, output, leap: self.team_size, additions }
     }
 
-    /// Shares out `product` and calls `settle` for every row of a block as soon as the block is finished.
+    /// Shares out `product` and calls `settle` for the rows of a block as soon as the block is finished.
     fn share(
         &self,
         member: &Member<'_>,
         product: &Product<'_, M::Number>,
         done: &[AtomicUsize],
-        settle: impl Fn(usize),
+        settle: impl Fn(Range<usize>),
     ) {
         member.share(product.tasks(), |task| {
             // SAFETY: as in `layer`.
             let finished = unsafe { product.run::<M::Linear>(task, done) };
-            finished.into_iter().flatten().for_each(&settle);
+            finished.into_iter().for_each(&settle);
         });
     }
 

@@ -1,8 +1,9 @@
 //! What adapters do in a pass: rows go down to a rank where their input is known, and products bring them up again.
 
+use std::ops::Range;
+
 use super::Pass;
 use crate::adapter::{Addition, Additions, Site};
-use crate::embedding::row;
 use crate::product::{Output, Product};
 use crate::team::Member;
 use crate::tile::{Rows, Single};
@@ -42,39 +43,46 @@ impl<M: Mode> Pass<'_, M> {
         self.additions(layer, site, of_row, unsafe { self.space.narrow_row(site, 0) })
     }
 
-    /// Takes the row at `from`, the input of one site's product at `place`, down to the rank of its adapter.
+    /// Takes rows of those from `from` on, the inputs of one site's product, down to the ranks of their adapters.
     ///
     /// # Safety
-    /// The row exists to the end of its last register, and nobody else writes this place of the site meanwhile.
+    /// The rows exist to the end of their last registers, and nobody else writes these places of the site meanwhile.
     pub(super) unsafe fn descend<N: Number<M::Isa>>(
         &self,
         (layer, site): (usize, Site),
         of_row: &[u32],
-        place: usize,
-        from: *const N,
+        places: Range<usize>,
+        (from, stride): (*const N, usize),
     ) {
-        let adapter = of_row.get(place).copied().unwrap_or(0) as usize;
-        let Some(adapter) = adapter.checked_sub(1) else { return };
-        if let Some(addition) = self.list(layer, site).get(adapter).copied().flatten() {
-            // SAFETY: the caller's promise; the processor was checked when the weights were packed.
-            unsafe { addition.descend::<M::Isa, N>(from, self.space.narrow_row(site, place)) };
+        if of_row.is_empty() {
+            return;
+        }
+        let mut first = places.start;
+        for run in of_row[places].chunk_by(PartialEq::eq) {
+            let adapter = (run[0] as usize).checked_sub(1);
+            if let Some(addition) = adapter.and_then(|adapter| *self.list(layer, site).get(adapter)?) {
+                // SAFETY: the caller's promise; the processor was checked when the weights were packed.
+                unsafe {
+                    let to = (self.space.narrow_row(site, first), self.space.narrow_stride);
+                    addition.descend::<M::Isa, N>((from.add(first * stride), stride), to, run.len());
+                }
+            }
+            first += run.len();
         }
     }
 
-    /// Takes a token's normalised state down for the projections of layer `layer`, if there is one.
+    /// Takes tokens' normalised states down for the projections of layer `layer`, if there is one.
     ///
     /// # Safety
-    /// As [`Pass::descend`], for the token's state.
-    pub(super) unsafe fn descend_input(&self, layer: usize, token: usize) {
+    /// As [`Pass::descend`], for the tokens' states.
+    pub(super) unsafe fn descend_inputs(&self, layer: usize, tokens: Range<usize>) {
         if layer == self.weights.layers.len() || self.adapters.is_empty() {
             return;
         }
-        // SAFETY: the caller's promise.
-        unsafe {
-            let state = row(&self.space.states, token, self.weights.width);
-            for site in [Site::Query, Site::KeyValue] {
-                self.descend((layer, site), &self.plan.token_adapters, token, state);
-            }
+        let states = (self.space.states.pointer().cast_const(), self.weights.width);
+        for site in [Site::Query, Site::KeyValue] {
+            // SAFETY: the caller's promise.
+            unsafe { self.descend((layer, site), &self.plan.token_adapters, tokens.clone(), states) };
         }
     }
 
