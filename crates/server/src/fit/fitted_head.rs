@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use engine::{About, FitRecord, Head, HeadError, HeadKind, HeadParts};
-use fitting::Fitted;
 
 use crate::fit::label_book::Labels;
 use crate::fit::plan::Plan;
+use crate::fit::solving::Solved;
 
 /// Labels that a warning names one by one.
 const LABELS_NAMED: usize = 10;
@@ -36,17 +36,13 @@ pub(crate) struct Story {
 /// [`HeadError`], which checked plans and finite numbers do not meet.
 pub(crate) fn head(
     plan: &Plan,
-    (fitted, embedding): (&Fitted, Option<Arc<[f32]>>),
+    (solved, embedding): (&Solved, Option<Arc<[f32]>>),
     labels: &Labels,
     story: &Story,
     hidden: usize,
 ) -> Result<Head, HeadError> {
-    let figures = fitted.figures.iter().filter(|(_, figure)| figure.is_finite());
-    let about = About {
-        metrics: figures.map(|(name, figure)| ((*name).to_owned(), *figure)).collect(),
-        fit: Some(record(plan, fitted, story)),
-        ..plan.about.clone()
-    };
+    let Solved { fitted, judged } = solved;
+    let about = About { metrics: judged.figures.clone(), fit: Some(record(plan, solved, story)), ..plan.about.clone() };
     let parts = HeadParts {
         labels: labels.names.clone(),
         weight: fitted.weight.as_slice().into(),
@@ -61,7 +57,7 @@ pub(crate) fn head(
     Head::new(plan.kind, hidden, parts)
 }
 
-fn record(plan: &Plan, fitted: &Fitted, story: &Story) -> FitRecord {
+fn record(plan: &Plan, Solved { fitted, judged }: &Solved, story: &Story) -> FitRecord {
     let settings = &plan.settings;
     FitRecord {
         data_digest: story.data_digest.clone(),
@@ -80,11 +76,13 @@ fn record(plan: &Plan, fitted: &Fitted, story: &Story) -> FitRecord {
         iterations: fitted.iterations as u32,
         converged: fitted.converged,
         embedding_steps: if story.has_embedding { story.embedding_steps as u32 } else { 0 },
+        figures: judged.figures.clone(),
     }
 }
 
 /// What a person should look at.
-pub(crate) fn warnings(plan: &Plan, fitted: &Fitted, story: &Story, labels: &[String]) -> Vec<String> {
+pub(crate) fn warnings(plan: &Plan, solved: &Solved, story: &Story, labels: &[String]) -> Vec<String> {
+    let fitted = &solved.fitted;
     let mut warnings = Vec::new();
     let mut of_labels = |rows: usize, what: &str| {
         let with = story.label_counts.iter().enumerate().filter(|(_, count)| **count == rows);
