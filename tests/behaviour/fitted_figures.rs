@@ -1,12 +1,13 @@
-//! What a fit says of its head is what an evaluation says.
+//! What a fit says of its head is what an evaluation says, and thresholds of labels come from rows held out.
 
 use std::collections::BTreeMap;
 
 use api::v1;
 use api::v1::labelled_row::Answer;
 use tests::TestServer;
+use tonic::Code;
 
-use crate::asking::input;
+use crate::asking::{ask, fields, input};
 use crate::evaluating::rows::{evaluate, plan as evaluation};
 use crate::fitting::{Told, fit, head_toml, plan, row};
 
@@ -57,6 +58,7 @@ async fn figures_on_validation_rows_are_those_of_an_evaluation_of_the_head() {
         let rows = (0..26).map(|place| labelled(kind, place, false)).chain(judging.iter().map(held)).collect();
         let fitting = v1::FitPlan {
             fit_temperature: kind != v1::TaskKind::Regression,
+            fit_thresholds: kind == v1::TaskKind::MultiLabel,
             ..plan(kind.as_str_name(), kind)
         };
         let Told { report, .. } = fit(&server, fitting, rows).await.unwrap();
@@ -88,4 +90,39 @@ async fn the_manifest_keeps_the_figures_of_its_fit() {
     for name in ["accuracy", "macro_f1", "micro_f1", "matthews"] {
         assert!(kept.contains_key(name), "{kept:?}");
     }
+}
+
+#[tokio::test]
+async fn each_label_has_the_threshold_that_rows_held_out_ask_for() {
+    let server = TestServer::start().await;
+    let labels = ["letter", "late", "never"].map(String::from).to_vec();
+    let plan_of = || v1::FitPlan {
+        labels: labels.clone(),
+        fit_thresholds: true,
+        // One strength: there is nothing to choose, and folds are held out for the thresholds alone.
+        l2_strengths: vec![0.03],
+        ..plan("traits", v1::TaskKind::MultiLabel)
+    };
+    let rows = || (0..52).map(|place| labelled(v1::TaskKind::MultiLabel, place % 26, place % 9 == 2)).collect();
+    let Told { report, .. } = fit(&server, plan_of(), rows()).await.unwrap();
+    assert_eq!((report.thresholds.len(), report.thresholds[2]), (3, 0.5), "{report:?}");
+    assert!(report.thresholds[1] > 0.0 && report.thresholds[1] != 0.5, "{report:?}");
+    assert!(report.warnings.iter().any(|warning| warning.contains("never") && warning.contains("0.5")), "{report:?}");
+    let figures = by_name(&report.metrics);
+    assert!(figures.get("macro_f1_fitted").is_none_or(|fitted| *fitted >= figures["macro_f1"]), "{figures:?}");
+    let server = server.restart().await;
+    let reply = server.classifier().classify(ask("traits", vec![input("a")])).await.unwrap().into_inner();
+    let Some(v1::prediction::Result::MultiLabel(result)) = reply.predictions[0].result.clone() else {
+        panic!("{reply:?}")
+    };
+    for label in result.labels {
+        assert_eq!(label.threshold, report.thresholds[label.index as usize], "{}", label.label);
+    }
+    let plain = v1::FitPlan { fit_thresholds: false, ..plan_of() };
+    assert!(fit(&server, plain, rows()).await.unwrap().report.thresholds.is_empty());
+
+    let of_half = v1::FitPlan { fit_thresholds: true, ..plan("half", v1::TaskKind::Classification) };
+    let rows = (0..26).map(|place| labelled(v1::TaskKind::Classification, place, false)).collect();
+    let refused = fit(&server, of_half, rows).await.err().unwrap();
+    assert_eq!((refused.code(), fields(&refused)), (Code::InvalidArgument, vec!["plan.fit_thresholds".to_owned()]));
 }

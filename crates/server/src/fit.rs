@@ -139,7 +139,7 @@ pub(crate) async fn solve(
         0 => None,
         _ => Some(collected.validation.into_examples(info.hidden, labels).map_err(of_fit)?),
     };
-    let work = Work { train, validation, settings: plan.settings.clone() };
+    let work = Work { train, validation, settings: plan.settings.clone(), thresholds: plan.thresholds };
     let solving = Solving::start(serving.shared_engine(), work);
     let mut solving = solving.map_err(|error| status::internal("internal error", &error.to_string()))?;
     let mut ticks = tokio::time::interval(PAUSE);
@@ -190,5 +190,7 @@ fn report(
         data_digest: story.data_digest.clone(),
         elapsed_millis: story.elapsed_millis,
         warnings: fitted_head::warnings(plan, solved, story, labels),
+        temperature: fitted.temperature,
+        thresholds: judged.thresholds.clone(),
     }
 }

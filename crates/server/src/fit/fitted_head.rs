@@ -49,6 +49,7 @@ pub(crate) fn head(
         bias: fitted.bias.as_slice().into(),
         task_embedding_by_default: embedding.is_some(),
         task_embedding: embedding,
+        thresholds: judged.thresholds.clone(),
         temperature: fitted.temperature,
         prompt: plan.prompt.clone(),
         about,
@@ -82,19 +83,23 @@ fn record(plan: &Plan, Solved { fitted, judged }: &Solved, story: &Story) -> Fit
 
 /// What a person should look at.
 pub(crate) fn warnings(plan: &Plan, solved: &Solved, story: &Story, labels: &[String]) -> Vec<String> {
-    let fitted = &solved.fitted;
+    let Solved { fitted, judged } = solved;
     let mut warnings = Vec::new();
-    let mut of_labels = |rows: usize, what: &str| {
-        let with = story.label_counts.iter().enumerate().filter(|(_, count)| **count == rows);
-        let with: Vec<String> = with.map(|(at, _)| labels.get(at).cloned().unwrap_or_else(|| at.to_string())).collect();
+    let mut of_labels = |with: &[usize], what: &str| {
+        let name = |at: &usize| labels.get(*at).cloned().unwrap_or_else(|| at.to_string());
         if !with.is_empty() {
             let more = if with.len() > LABELS_NAMED { ", …" } else { "" };
-            let named = with.iter().take(LABELS_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+            let named = with.iter().take(LABELS_NAMED).map(name).collect::<Vec<_>>().join(", ");
             warnings.push(format!("{} of {} labels {what}: {named}{more}", with.len(), story.label_counts.len()));
         }
     };
-    of_labels(0, "have no training row");
-    of_labels(1, "have a single training row");
+    let counted = |rows: usize| {
+        let counts = story.label_counts.iter().enumerate();
+        counts.filter(|(_, count)| **count == rows).map(|(at, _)| at).collect::<Vec<_>>()
+    };
+    of_labels(&counted(0), "have no training row");
+    of_labels(&counted(1), "have a single training row");
+    of_labels(&judged.without_threshold, "hold in no row held out and keep a threshold of 0.5");
     if story.cut_rows > 0 {
         warnings.push(format!("{} rows were cut at the encoder's limit", story.cut_rows));
     }

@@ -8,7 +8,7 @@ use engine::Engine;
 use fitting::{Examples, FitError, Fitted, Settings, Step, Watch};
 use tokio::sync::oneshot;
 
-use crate::fit::figures::{self, Judged};
+use crate::fit::figures::{self, Beside, Judged};
 
 /// While callers are served the solver stands still: it looks again after a nap, and after so many naps goes on for a block,
 /// so that it gets on even where callers never cease.
@@ -58,6 +58,8 @@ pub(crate) struct Work {
     pub(crate) train: Examples,
     pub(crate) validation: Option<Examples>,
     pub(crate) settings: Settings,
+    /// Whether thresholds are to be found on rows held out.
+    pub(crate) thresholds: bool,
 }
 
 /// What it comes to: a layer, and what is to be said of it.
@@ -123,11 +125,12 @@ impl Drop for Solving {
 }
 
 fn solve(work: Work, watch: &dyn Watch) -> Result<Solved, FitError> {
-    let Work { train, validation, settings } = work;
+    let Work { train, validation, settings, thresholds } = work;
     let mut fitted = fitting::fit(&train, validation.as_ref(), &settings, watch)?;
     let unseen = std::mem::take(&mut fitted.unseen);
     // The vectors are let go before their room is needed again.
     let answers = validation.unwrap_or(train).into_answers();
-    let judged = figures::judge(&answers, fitted.bias.len(), &unseen, fitted.temperature);
+    let beside = Beside { temperature: fitted.temperature, thresholds };
+    let judged = figures::judge(&answers, fitted.bias.len(), &unseen, beside);
     Ok(Solved { fitted: Arc::new(fitted), judged })
 }
