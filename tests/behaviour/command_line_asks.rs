@@ -25,6 +25,7 @@ async fn zero_shot_prints_labels_of_texts_and_of_the_rows_of_a_file() {
         (&"nli".into(), &1.into(), &"exact".into())
     );
     assert_eq!(lines[0]["usage"]["rows"], 2);
+    assert!(lines[0]["confidence"]["margin"].is_number(), "{}", lines[0]);
 
     let file = "{\"text\": \"a fine day\"}\n{\"text\": \"\"}\n{\"text\": \"x\", \"candidate_labels\": [\"a\", \"b\", \"c\"]}\n";
     let words = ["zero-shot", "nli", "--label", "sport", "--label", "money", "--logits", "--input", "-"];
@@ -86,6 +87,7 @@ async fn compare_prints_a_ranking_and_who_is_preferred_to_whom() {
     assert!(ranking.windows(2).all(|pair| pair[0]["reward"].as_f64() >= pair[1]["reward"].as_f64()));
     assert_eq!((ranking.len(), line["preferences"].as_array().unwrap().len()), (3, 3));
     assert_eq!(line["preferences"][1][1], 0.5);
+    assert!(line["confidence"]["entropy"].is_number(), "{line}");
     let words = ["compare", "help", "--prompt", "To hello one says", "good day", "no", "what"];
     assert_eq!(headwater(&server, &words, "").await.lines()[0]["ranking"], line["ranking"], "the head's own template");
     let file = "{\"text\": \"hello\", \"choices\": [\"good day\", \"no\", \"what\"]}\n{\"prompt\": \"hello\", \"answers\": [\"one\"]}\n";

@@ -66,6 +66,26 @@ async fn a_second_file_judges() {
 }
 
 #[tokio::test]
+async fn thresholds_and_a_temperature_are_fitted_when_asked_for() {
+    let server = TestServer::start().await;
+    let rows = rows(|at| format!("\"labels\": [\"letter\"{}]", if at > 12 { ", \"late\"" } else { "" }));
+    let arguments = ["fit", "traits", "--kind", "multi_label", "--input", "-", "--thresholds", "--temperature"];
+    let run = headwater(&server, &arguments, &rows).await;
+    assert_eq!((run.status, run.errors.as_str()), (DONE, ""));
+    let report = run.lines().remove(0);
+    assert_eq!(report["thresholds"].as_array().unwrap().len(), 2, "{report}");
+    assert!(report["temperature"].is_number() && report["metrics"]["micro_f1"].is_number(), "{report}");
+    let shown = headwater(&server, &[&arguments[..], &["--output", "table"]].concat(), &rows).await;
+    for words in ["thresholds", "temperature", "macro_f1"] {
+        assert!(shown.output.contains(words), "{words:?} is not in\n{}", shown.output);
+    }
+    let refused = ["fit", "mood", "--input", "-", "--thresholds"];
+    let refused = headwater(&server, &refused, "{\"text\": \"a\", \"label\": 1}").await;
+    assert_eq!(refused.status, REFUSED);
+    assert!(refused.errors.contains("plan.fit_thresholds"), "{}", refused.errors);
+}
+
+#[tokio::test]
 async fn what_cannot_be_fitted_says_so_with_its_status() {
     let server = TestServer::start().await;
     let rows = rows(|at| format!("\"label\": {}", at / 13));

@@ -80,7 +80,7 @@ async fn versions(server: &TestServer, task: &str) -> Vec<v1::HeadVersion> {
     listed.map(|reply| reply.into_inner().versions).unwrap_or_default()
 }
 
-async fn head_toml(server: &TestServer, task: &str, version: u64) -> toml::Table {
+pub(crate) async fn head_toml(server: &TestServer, task: &str, version: u64) -> toml::Table {
     let request = v1::ExportHeadRequest {
         task: task.to_owned(),
         version: version.to_string(),

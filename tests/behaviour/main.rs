@@ -24,6 +24,7 @@ mod evaluating_from_the_command_line;
 mod fair_shares;
 mod finding;
 mod fit_command;
+mod fitted_figures;
 mod fitting;
 mod hanging_on;
 mod health;

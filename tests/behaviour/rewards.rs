@@ -8,6 +8,7 @@ use tonic::{Code, Status};
 
 use crate::asking::{ask, fields, input};
 use crate::installing::{folder, install, messages};
+use crate::updating::with_statistics;
 
 /// A server with two more reward heads: `fixed`, whose prompt has no place, and `templated`, whose prompt has one.
 async fn server() -> TestServer {
@@ -180,4 +181,30 @@ async fn what_cannot_be_judged_is_named_in_the_words_of_the_request() {
         let status: Status = server.classifier().compare(request).await.expect_err(field);
         assert_eq!((status.code(), fields(&status)), (Code::InvalidArgument, vec![field.to_owned()]), "{status}");
     }
+}
+
+#[tokio::test]
+async fn a_reply_says_how_sure_the_ranking_is_and_how_far_the_pairs_lie() {
+    let server = TestServer::start().await;
+    let trusting = with_statistics(&head(HeadKind::Reward, &[], 6));
+    install(&server, messages(v1::InstallHeader::default(), &folder(&server, "sure", &trusting))).await.unwrap();
+    let answers = ["like this", "no"];
+    let request = score("sure", answers.map(|answer| pair("How?", answer)).to_vec());
+    let scored = server.classifier().score(request).await.unwrap().into_inner().rewards;
+    let distances: Vec<f32> = scored.iter().map(|reward| reward.confidence.unwrap().ood_score.unwrap()).collect();
+    assert!(scored.iter().all(|reward| reward.confidence.unwrap().margin.is_none()));
+    let compared = server.classifier().compare(compare("sure", "How?", &answers)).await.unwrap().into_inner();
+    let sure = compared.confidence.unwrap();
+    assert!((sure.ood_score.unwrap() - (distances[0] + distances[1]) / 2.0).abs() < 1e-4);
+    let shares: Vec<f32> = compared.ranking.iter().map(|ranked| ranked.preference).collect();
+    assert!((sure.margin.unwrap() - (shares[0] - shares[1])).abs() < 1e-6);
+    assert!((sure.entropy.unwrap() + shares.iter().map(|p| p * p.ln()).sum::<f32>()).abs() < 1e-6);
+    assert_eq!((sure.calibrated, sure.abstain), (None, None));
+    let question = v1::Input { choices: answers.map(str::to_owned).to_vec(), ..input("How?") };
+    let classified = server.classifier().classify(ask("sure", vec![question])).await.unwrap().into_inner();
+    let classified = classified.predictions[0].confidence.unwrap();
+    assert!((classified.margin.unwrap() - sure.margin.unwrap()).abs() < 1e-6);
+    // A head that has nothing to tell by says nothing.
+    let plain = server.classifier().score(score("help", vec![pair("How?", "no")])).await.unwrap().into_inner();
+    assert_eq!(plain.rewards[0].confidence, None);
 }

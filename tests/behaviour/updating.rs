@@ -142,17 +142,20 @@ async fn what_does_not_suit_the_head_is_refused_by_field_and_changes_nothing() {
     assert_eq!(described(&server, "mood").await, before);
 }
 
-#[tokio::test]
-async fn a_head_with_statistics_tells_how_far_a_text_is_before_and_after_a_restart() {
-    let server = TestServer::start().await;
+/// The head with statistics of some vectors as those of its training text.
+pub(crate) fn with_statistics(head: &Head) -> Head {
     let vectors: Vec<Vec<f32>> =
         (0..60).map(|n| (0..HIDDEN).map(|d| 1.0 + ((n * 7 + d * 3) % 5) as f32 / 10.0).collect()).collect();
     let vectors: Vec<&[f32]> = vectors.iter().map(Vec::as_slice).collect();
-    let trust = Trust { ood: Some(Arc::new(OodStatistics::fit(&vectors).unwrap())), ..Trust::default() };
-    let trusting = |kind, labels: &[&str]| {
-        let plain = head(kind, labels, 8);
-        Head::new(kind, HIDDEN, HeadParts { trust: trust.clone(), ..plain.parts().clone() }).unwrap()
-    };
+    let ood = Some(Arc::new(OodStatistics::fit(&vectors).unwrap()));
+    let trust = Trust { ood, ..head.parts().trust.clone() };
+    Head::new(head.kind(), HIDDEN, HeadParts { trust, ..head.parts().clone() }).unwrap()
+}
+
+#[tokio::test]
+async fn a_head_with_statistics_tells_how_far_a_text_is_before_and_after_a_restart() {
+    let server = TestServer::start().await;
+    let trusting = |kind, labels: &[&str]| with_statistics(&head(kind, labels, 8));
     for (task, kind, labels) in [
         ("new/mood", HeadKind::Classification, &["no", "yes"][..]),
         ("new/length", HeadKind::Regression, &[][..]),

@@ -2,13 +2,14 @@
 
 use api::v1;
 use engine::testing::small_limits;
-use engine::{HeadKind, Limits};
-use tests::{TestServer, head};
+use engine::{Head, HeadKind, HeadParts, Limits, Trust};
+use tests::{HIDDEN, TestServer, head};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use crate::asking::fields;
 use crate::installing::{folder, install, messages};
+use crate::updating::with_statistics;
 
 const NLI: [&str; 3] = ["entailment", "neutral", "contradiction"];
 
@@ -85,6 +86,56 @@ async fn a_logit_is_that_of_the_pair_of_text_and_hypothesis() {
     };
     let logit = |name: &str| result.labels.iter().find(|label| label.label == name).unwrap().logit;
     assert_eq!((label.entailment_logit, label.contradiction_logit), (logit("entailment"), logit("contradiction")));
+}
+
+/// What Classify says of the text beside a hypothesis: the probability of entailment, and how far the pair lies.
+async fn of_pair(server: &TestServer, task: &str, hypothesis: &str) -> (f32, f32) {
+    let pair = v1::Input { text_pair: Some(hypothesis.into()), ..crate::asking::input("a fine day") };
+    let request = crate::asking::ask(task, vec![pair]);
+    let prediction = server.classifier().classify(request).await.unwrap().into_inner().predictions.remove(0);
+    let Some(v1::prediction::Result::Classification(result)) = prediction.result else { panic!("{prediction:?}") };
+    let entailed = result.labels.iter().find(|label| label.label == "entailment").unwrap().score;
+    (entailed, prediction.confidence.unwrap().ood_score.unwrap())
+}
+
+#[tokio::test]
+async fn a_reply_says_how_sure_the_choice_is_and_how_far_the_text_lies() {
+    let server = with_nli(TestServer::start().await).await;
+    let plain = head(HeadKind::Classification, &NLI, 11);
+    let trust = Trust { abstain_below: Some(1.0), ..Trust::default() };
+    let parts = HeadParts { temperature: Some(2.0), trust, ..plain.parts().clone() };
+    let trusting = with_statistics(&Head::new(HeadKind::Classification, HIDDEN, parts).unwrap());
+    install(&server, messages(v1::InstallHeader::default(), &folder(&server, "sure", &trusting))).await.unwrap();
+    let words = ["sport", "money", "war"];
+    let request = v1::ZeroShotRequest { task: "sure".to_owned(), ..ask(vec![input("a fine day")], &words) };
+    let one = answered(&server, request.clone()).await.predictions.remove(0);
+    let (sure, scores) = (one.confidence.unwrap(), one.labels.iter().map(|label| label.score).collect::<Vec<_>>());
+    assert!((sure.margin.unwrap() - (scores[0] - scores[1])).abs() < 1e-6);
+    assert!((sure.entropy.unwrap() + scores.iter().map(|p| p * p.ln()).sum::<f32>()).abs() < 1e-6);
+    let best = format!("This example is {}.", one.labels[0].label);
+    assert!((sure.calibrated.unwrap() - of_pair(&server, "sure", &best).await.0).abs() < 1e-6);
+    let mut distance = 0.0;
+    for word in words {
+        distance += of_pair(&server, "sure", &format!("This example is {word}.")).await.1 / 3.0;
+    }
+    assert!((sure.ood_score.unwrap() - distance).abs() < 1e-4);
+    assert_eq!(sure.abstain, None, "the threshold is for the head's own labels");
+
+    // Scores that are no shares of one certainty have neither margin nor entropy.
+    let alone = v1::ZeroShotRequest { candidate_labels: vec!["sport".to_owned()], ..request.clone() };
+    for request in [v1::ZeroShotRequest { multi_label: true, ..request.clone() }, alone] {
+        let sure = answered(&server, request).await.predictions[0].confidence.unwrap();
+        assert_eq!((sure.margin, sure.entropy, sure.abstain), (None, None, None));
+        assert!(sure.calibrated.is_some() && sure.ood_score.is_some());
+    }
+    // `top_k` shortens the list and changes nothing of this.
+    let options = Some(v1::ClassifyOptions { top_k: Some(1), ..v1::ClassifyOptions::default() });
+    let short = answered(&server, v1::ZeroShotRequest { options, ..request.clone() }).await;
+    assert_eq!((short.predictions[0].labels.len(), short.predictions[0].confidence), (1, Some(sure)));
+    let plain = answered(&server, v1::ZeroShotRequest { task: "nli".to_owned(), ..request }).await;
+    let plain = plain.predictions[0].confidence.unwrap();
+    assert_eq!((plain.calibrated, plain.ood_score), (None, None));
+    assert!(plain.margin.is_some());
 }
 
 #[tokio::test]

@@ -60,6 +60,7 @@ impl Case {
             task: None,
             kind: None,
             lora: Some(16),
+            leave_out_rest: false,
             scratch: place.path().to_owned(),
             jail: crate::jail(),
             hub,

@@ -48,6 +48,7 @@ fn import_head(source: &Path, bundle: &Bundle, lora: Option<usize>) -> Result<He
         task: Some("again".parse().unwrap()),
         kind: None,
         lora,
+        leave_out_rest: false,
         scratch: bundle.dir().to_owned(),
         jail: crate::jail(),
         hub: hub(),

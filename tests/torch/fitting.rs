@@ -166,7 +166,7 @@ async fn a_task_embedding_is_kept_only_where_it_helps_and_what_is_reported_is_se
         fit(&server, v1::FitPlan { task_embedding: true, l2_strengths: vec![0.01], ..plan("own/learned") }).await;
     let reported = report.metrics.iter().find(|metric| metric.name == "accuracy").unwrap().value;
     assert!((accuracy(&server, "own/learned").await - reported).abs() < 1e-9);
-    let loss = |report: &v1::FitReport| report.metrics.iter().find(|metric| metric.name == "loss").unwrap().value;
+    let loss = |report: &v1::FitReport| report.metrics.iter().find(|metric| metric.name == "log_loss").unwrap().value;
     let without = fit(&server, v1::FitPlan { l2_strengths: vec![0.01], ..plan("own/plain") }).await;
     assert!(loss(&report) <= loss(&without), "{} {}", loss(&report), loss(&without));
     let request = v1::GetTaskRequest { task: "own/learned".into(), ..v1::GetTaskRequest::default() };

@@ -14,7 +14,7 @@ use crate::low_rank::{Factors, factorise};
 #[derive(Debug, Default)]
 pub(crate) struct EncoderChange {
     pub(crate) parts: BTreeMap<(usize, Site), LowRank>,
-    /// In words: how much of the change is in the factors, and what is not.
+    /// In words: how much of the change is in the factors.
     pub(crate) notes: Vec<String>,
 }
 
@@ -26,7 +26,16 @@ struct Squares {
     missing: f64,
 }
 
-/// Factors of rank `rank` or less for every weight of a linear layer that `difference` names.
+/// Whether the tensor of this name in a bundle is the weight of a linear layer that an adapter may change.
+pub(crate) fn has_place(name: &str) -> bool {
+    place(name).is_some()
+}
+
+fn place(name: &str) -> Option<(usize, Site)> {
+    linear_site(name.strip_suffix(".weight")?)
+}
+
+/// Factors of rank `rank` or less for every tensor that `difference` names; each has a place in an adapter.
 ///
 /// # Errors
 /// If a tensor cannot be read.
@@ -36,10 +45,8 @@ pub(crate) fn factors(
     difference: &EncoderDifference,
     rank: usize,
 ) -> Result<EncoderChange, CheckpointError> {
-    let place = |name: &str| linear_site(name.strip_suffix(".weight")?);
-    let (linear, rest): (Vec<_>, Vec<_>) = difference.tensors.iter().partition(|tensor| place(&tensor.name).is_some());
-    let wanted: Vec<_> =
-        linear.iter().filter_map(|tensor| Some((place(&tensor.name)?, tensor.name.as_str()))).collect();
+    let named = difference.tensors.iter();
+    let wanted: Vec<_> = named.filter_map(|tensor| Some((place(&tensor.name)?, tensor.name.as_str()))).collect();
     let made = on_all_cores(&wanted, |(_, name)| factor_one(own, found, name, rank));
     let mut change = EncoderChange::default();
     let mut squares = Squares::default();
@@ -60,14 +67,6 @@ pub(crate) fn factors(
             wanted.len(),
             missing.sqrt(),
             all.sqrt()
-        ));
-    }
-    if let Some(largest) = rest.iter().max_by(|one, other| one.relative.total_cmp(&other.relative)) {
-        change.notes.push(format!(
-            "{} tensors that are no linear layer's weight changed too and are left out, most of all {}, by {:.2e} of its size",
-            rest.len(),
-            largest.name,
-            largest.relative
         ));
     }
     Ok(change)

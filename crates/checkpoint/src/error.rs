@@ -206,6 +206,18 @@ pub enum CheckpointError {
         /// What can be done.
         hint: &'static str,
     },
+    /// Training changed more of the encoder than an adapter has a place for.
+    #[error(
+        "{tensors} tensors of its encoder changed that LoRA has no place for (biases, normalisations, embeddings), most of all {tensor}, by {relative:.2e} of its size; --leave-out-rest imports the head without these changes and lists them"
+    )]
+    NoPlaceInAdapter {
+        /// How many.
+        tensors: usize,
+        /// The one that changed most, by its name in a bundle.
+        tensor: String,
+        /// The length of its difference by its own.
+        relative: f64,
+    },
     /// The source is an adapter, and nobody asked for one.
     #[error(
         "the source is a LoRA adapter: --lora imports it, and rows of its head cost more and are shared with no other"

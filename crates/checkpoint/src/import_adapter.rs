@@ -11,6 +11,7 @@ use crate::encoder_tensors::is_of_pooler;
 use crate::error::CheckpointError;
 use crate::fine_tuned;
 use crate::import_head::{HeadOptions, ImportedHead, Served, check_tokenizer, finish, task_name};
+use crate::left_out;
 use crate::model_config;
 use crate::peft_adapter::{self, PeftAdapter};
 use crate::raw_head::RawHead;
@@ -68,16 +69,23 @@ pub(crate) fn of_adapter(
 /// Gives `raw` what training changed of the encoder, where it did; `difference` is between `own` and `found`.
 ///
 /// # Errors
-/// If a tensor cannot be read, or the factors are too many numbers.
+/// If a tensor cannot be read, or the factors are too many numbers; [`CheckpointError::NoPlaceInAdapter`] where changes have
+/// no place in an adapter and `leave_out_rest` does not say to go on without them.
 pub(crate) fn of_difference(
     (own, found): (OpenEncoder<'_>, OpenEncoder<'_>),
     difference: EncoderDifference,
     raw: &mut RawHead,
-    rank: usize,
+    (rank, leave_out_rest): (usize, bool),
 ) -> Result<(), CheckpointError> {
     let (pooler, encoder) = difference.split(is_of_pooler);
+    let (encoder, rest) = encoder.split(encoder_low_rank::has_place);
+    if let Some(largest) = rest.largest().filter(|_| !leave_out_rest) {
+        let (tensor, relative) = (largest.name.clone(), largest.relative);
+        return Err(CheckpointError::NoPlaceInAdapter { tensors: rest.tensors.len(), tensor, relative });
+    }
     let EncoderChange { parts, mut notes } = encoder_low_rank::factors(own, found, &encoder, rank)?;
     raw.notes.append(&mut notes);
+    raw.notes.append(&mut left_out::lines(&rest.tensors));
     let pooler = if reads_tokens(raw) { None } else { encoder_low_rank::pooler(found, &pooler)? };
     let hidden = raw.weight.len() / raw.bias.len().max(1);
     if pooler.is_some() {

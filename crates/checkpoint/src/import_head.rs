@@ -44,6 +44,8 @@ pub struct HeadOptions {
     /// Import what training changed of the encoder, as factors of at most this rank where they must be found; `None`
     /// refuses a changed encoder.
     pub lora: Option<usize>,
+    /// With `lora`, import a head also where changes of the encoder have no place in an adapter: without them.
+    pub leave_out_rest: bool,
     /// A folder with room for a converted pickle.
     pub scratch: PathBuf,
     /// How pickles are read.
@@ -93,7 +95,10 @@ pub fn import_head(options: &HeadOptions) -> Result<ImportedHead, CheckpointErro
     let difference = compare(own.encoder(), found)?;
     let said = describe(&difference);
     match options.lora {
-        Some(rank) => import_adapter::of_difference((own.encoder(), found), difference, &mut raw, rank)?,
+        Some(rank) => {
+            let how = (rank, options.leave_out_rest);
+            import_adapter::of_difference((own.encoder(), found), difference, &mut raw, how)?;
+        }
         None => check_frozen(difference, &raw)?,
     }
     raw.notes.append(&mut notes);

@@ -33,6 +33,7 @@ mod multi_task;
 mod fine_tuned;
 mod peft_adapter;
 mod encoder_low_rank;
+mod left_out;
 mod low_rank;
 mod raw_head;
 mod kinds;

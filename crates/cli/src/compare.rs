@@ -6,12 +6,12 @@ use api::v1::{CompareRequest, CompareResponse};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use crate::answer::{Usage, mode_name};
+use crate::answer::{ConfidenceFields, Usage, mode_name};
 use crate::calls;
 use crate::config::Format;
 use crate::error::CliError;
 use crate::options::OptionArguments;
-use crate::output::{probability, shortened, table};
+use crate::output::{notes_of, probability, shortened, table};
 use crate::row;
 use crate::session::{Outcome, Session, deadline};
 
@@ -53,6 +53,8 @@ struct Answer {
     task: String,
     version: u64,
     mode: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    confidence: Option<ConfidenceFields>,
     #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<Usage>,
 }
@@ -98,6 +100,9 @@ pub(crate) async fn run(arguments: Arguments, session: &mut Session) -> Result<O
                 let text = answers.get(ranked.index as usize).map(|text| shortened(text)).unwrap_or_default();
                 shown.add_row([text, probability(ranked.preference), ranked.reward.to_string()]);
             }
+            for note in notes_of(answer.confidence.as_ref(), answer.usage.as_ref()) {
+                shown.add_row([format!("({note})"), String::new(), String::new()]);
+            }
             session.printer.table(&shown)?;
         }
     }
@@ -115,6 +120,7 @@ fn answer(reply: CompareResponse) -> Answer {
         ranking: reply.ranking.into_iter().map(ranked).collect(),
         preferences: reply.preferences.into_iter().map(|row| row.probabilities).collect(),
         mode: mode_name(served_by.mode()),
+        confidence: reply.confidence.map(ConfidenceFields::from),
         usage: reply.usage.map(Usage::from),
         version: served_by.version,
         task: served_by.task,

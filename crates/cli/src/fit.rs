@@ -67,6 +67,9 @@ pub(crate) struct Arguments {
     /// Also fit a temperature, so that probabilities are calibrated.
     #[arg(long)]
     temperature: bool,
+    /// Also fit the thresholds of a multi-label head: for each label the one with the largest F1 on rows held out.
+    #[arg(long)]
+    thresholds: bool,
     /// Move the alias live to the result. A task's first version becomes live in any case.
     #[arg(long)]
     live: bool,
@@ -185,6 +188,7 @@ fn plan(arguments: &Arguments, kind: TaskKind) -> FitPlan {
         task_embedding: arguments.task_embedding,
         bad_rows: bad_rows.into(),
         fit_temperature: arguments.temperature,
+        fit_thresholds: arguments.thresholds,
         make_live: arguments.live,
         description: arguments.description.clone(),
         dry_run: arguments.dry_run,

@@ -5,7 +5,7 @@ use std::io::Write;
 use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table};
 use serde::Serialize;
 
-use crate::answer::{Answer, Label};
+use crate::answer::{Answer, ConfidenceFields, Label, Usage};
 use crate::config::Format;
 use crate::error::CliError;
 
@@ -135,7 +135,11 @@ pub(crate) fn answer_rows(text: &str, answer: &Answer, with_logits: bool) -> Vec
 
 /// What a person should know before using an answer.
 pub(crate) fn notes(answer: &Answer) -> Vec<String> {
-    let confidence = answer.confidence.as_ref();
+    notes_of(answer.confidence.as_ref(), answer.usage.as_ref())
+}
+
+/// The same of any reply.
+pub(crate) fn notes_of(confidence: Option<&ConfidenceFields>, usage: Option<&Usage>) -> Vec<String> {
     let mut notes = Vec::new();
     if confidence.is_some_and(|confidence| confidence.abstain == Some(true)) {
         notes.push("abstain: too unsure by its own threshold".to_owned());
@@ -143,7 +147,7 @@ pub(crate) fn notes(answer: &Answer) -> Vec<String> {
     if let Some(far) = confidence.and_then(|confidence| confidence.ood_score).filter(|score| *score > FAR) {
         notes.push(format!("unlike its training text ({far:.1})"));
     }
-    let cuts = answer.usage.iter().flat_map(|usage| &usage.cuts);
+    let cuts = usage.iter().flat_map(|usage| &usage.cuts);
     notes.extend(cuts.map(|cut| format!("{} was cut", cut.field)));
     notes
 }

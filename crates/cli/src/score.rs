@@ -6,12 +6,12 @@ use api::v1::{Reward, ScoreInput, ScoreRequest, ScoreResponse};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use crate::answer::{Usage, mode_name, no_answer};
+use crate::answer::{ConfidenceFields, Usage, mode_name, no_answer};
 use crate::calls;
 use crate::config::Format;
 use crate::error::CliError;
 use crate::options::OptionArguments;
-use crate::output::{shortened, table};
+use crate::output::{notes_of, shortened, table};
 use crate::row;
 use crate::session::{Outcome, Session, deadline};
 
@@ -53,6 +53,8 @@ struct Answer {
     version: u64,
     mode: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    confidence: Option<ConfidenceFields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<Usage>,
 }
 
@@ -91,6 +93,9 @@ pub(crate) async fn run(arguments: Arguments, session: &mut Session) -> Result<O
             let mut shown = table(["ANSWER", "REWARD"]);
             for (text, answer) in arguments.answers.iter().zip(&answers) {
                 shown.add_row([shortened(text), answer.value.to_string()]);
+                for note in notes_of(answer.confidence.as_ref(), answer.usage.as_ref()) {
+                    shown.add_row([format!("({note})"), String::new()]);
+                }
             }
             session.printer.table(&shown)?;
         }
@@ -105,6 +110,7 @@ fn answers(reply: ScoreResponse) -> Vec<Answer> {
         task: served_by.task.clone(),
         version: served_by.version,
         mode: mode_name(served_by.mode()),
+        confidence: reward.confidence.map(ConfidenceFields::from),
         usage: reward.usage.map(Usage::from),
     };
     reply.rewards.into_iter().map(answer).collect()

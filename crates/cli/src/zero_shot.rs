@@ -6,12 +6,12 @@ use api::v1::{ZeroShotInput, ZeroShotPrediction, ZeroShotRequest, ZeroShotRespon
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use crate::answer::{Usage, mode_name};
+use crate::answer::{ConfidenceFields, Usage, mode_name};
 use crate::calls;
 use crate::config::Format;
 use crate::error::CliError;
 use crate::options::OptionArguments;
-use crate::output::{probability, shortened, table};
+use crate::output::{notes_of, probability, shortened, table};
 use crate::row;
 use crate::session::{Outcome, Session, deadline};
 
@@ -54,6 +54,8 @@ struct Answer {
     task: String,
     version: u64,
     mode: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    confidence: Option<ConfidenceFields>,
     #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<Usage>,
 }
@@ -109,6 +111,9 @@ pub(crate) async fn run(arguments: Arguments, session: &mut Session) -> Result<O
                     let text = if position == 0 { shortened(text) } else { String::new() };
                     shown.add_row([text, label.label.clone(), probability(label.score)]);
                 }
+                for note in notes_of(answer.confidence.as_ref(), answer.usage.as_ref()) {
+                    shown.add_row([String::new(), format!("({note})"), String::new()]);
+                }
             }
             session.printer.table(&shown)?;
         }
@@ -123,6 +128,7 @@ fn answers(reply: ZeroShotResponse) -> Vec<Answer> {
         task: served_by.task.clone(),
         version: served_by.version,
         mode: mode_name(served_by.mode()),
+        confidence: prediction.confidence.map(ConfidenceFields::from),
         usage: prediction.usage.map(Usage::from),
     };
     reply.predictions.into_iter().map(answer).collect()

@@ -1,4 +1,6 @@
-//! How a head was fitted: enough to do it again on the same rows.
+//! How a head was fitted: enough to do it again on the same rows, and what it was then found to be worth.
+
+use std::collections::BTreeMap;
 
 /// How a head was fitted.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -33,4 +35,7 @@ pub struct FitRecord {
     pub converged: bool,
     /// Steps by which a task embedding was learned through the encoder; 0 where none was.
     pub embedding_steps: u32,
+    /// Figures on validation rows, or on rows that folds held out, by the names of an evaluation; empty where nothing was
+    /// held out. Those that end in `_fitted` are with the temperature and thresholds fitted on the same rows.
+    pub figures: BTreeMap<String, f64>,
 }

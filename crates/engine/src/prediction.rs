@@ -48,18 +48,32 @@ pub struct Confidence {
     pub entropy: f32,
 }
 
+impl Confidence {
+    /// That of `probabilities` which sum to 1, in any order.
+    #[must_use]
+    pub fn of(probabilities: &[f32]) -> Self {
+        let (mut best, mut second) = (0.0_f32, 0.0_f32);
+        for &probability in probabilities {
+            second = second.max(best.min(probability));
+            best = best.max(probability);
+        }
+        let surprise = |p: &f32| if *p > 0.0 { -p * p.ln() } else { 0.0 };
+        Self { best, margin: best - second, entropy: probabilities.iter().map(surprise).sum() }
+    }
+}
+
 impl Prediction {
-    /// The confidence of a classification or a choice; `None` for other kinds.
+    /// The confidence in an answer that is one of several: a label of a classification, a choice, or the best of two
+    /// answers or more; `None` for the rest.
     #[must_use]
     pub fn confidence(&self) -> Option<Confidence> {
-        let (Self::Labels(ranked) | Self::Choices(ranked)) = self else { return None };
-        let probability = |rank: usize| ranked.get(rank).map_or(0.0, |scored| scored.probability);
-        let surprise = |p: f32| if p > 0.0 { -p * p.ln() } else { 0.0 };
-        Some(Confidence {
-            best: probability(0),
-            margin: probability(0) - probability(1),
-            entropy: ranked.iter().map(|scored| surprise(scored.probability)).sum(),
-        })
+        let ranked = match self {
+            Self::Labels(ranked) | Self::Choices(ranked) => ranked,
+            Self::Rewards(ranked) if ranked.len() > 1 => ranked,
+            Self::Rewards(_) | Self::MultiLabel(_) | Self::Number(_) | Self::Tokens(_) => return None,
+        };
+        let probabilities: Vec<f32> = ranked.iter().map(|scored| scored.probability).collect();
+        Some(Confidence::of(&probabilities))
     }
 }
 
@@ -134,6 +148,14 @@ mod tests {
         let sharp = softmax(&[2.0, 0.0], 1.0);
         let flat = softmax(&[2.0, 0.0], 4.0);
         assert!(flat[0] < sharp[0] && flat[0] > 0.5);
+    }
+
+    #[test]
+    fn confidence_compares_the_two_best_in_whatever_order_they_stand() {
+        let found = Confidence::of(&[0.25, 0.625, 0.125]);
+        assert_eq!((found.best, found.margin), (0.625, 0.375));
+        assert_eq!(Confidence::of(&[0.5, 0.5]).margin, 0.0);
+        assert_eq!(Confidence::of(&[1.0]), Confidence { best: 1.0, margin: 1.0, entropy: 0.0 });
     }
 
     #[test]

@@ -95,6 +95,12 @@ impl Examples {
         &self.answers
     }
 
+    /// The right answers alone.
+    #[must_use]
+    pub fn into_answers(self) -> Answers {
+        self.answers
+    }
+
     /// How many answers there are: vectors, or questions.
     #[must_use]
     pub fn len(&self) -> usize {

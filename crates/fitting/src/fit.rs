@@ -1,18 +1,16 @@
-//! A fit from start to end: scale, search, solve, judge, and undo the scaling.
-
-use std::collections::BTreeMap;
+//! A fit from start to end: scale, search, solve, answer what was held out, and undo the scaling.
 
 use crate::blocks::Layer;
 use crate::error::FitError;
 use crate::examples::{Answers, Examples};
-use crate::figures::{Figures, mean};
 use crate::folds::folds;
 use crate::lbfgs::Limits;
 use crate::product::padded;
 use crate::scaling::Scaling;
 use crate::settings::Settings;
 use crate::split::{Learner, View};
-use crate::temperature::{HeldOut, temperature};
+use crate::temperature::temperature;
+use crate::unseen::{HeldOut, Unseen, unseen};
 use crate::watch::{Step, Watch};
 
 /// A solution of the search may be so much rougher than the last one.
@@ -37,10 +35,12 @@ pub struct Fitted {
     pub iterations: usize,
     /// Whether it reached its tolerance.
     pub converged: bool,
-    /// Folds that the figures are means over; 0 where validation examples decided, or nothing was held out.
+    /// Folds that were held out one after another; 0 where validation examples decided, or nothing was held out.
     pub folds: usize,
-    /// Figures on examples held out, by name; empty where nothing was.
-    pub figures: BTreeMap<&'static str, f64>,
+    /// Mean loss on examples held out; `None` where nothing was.
+    pub held_out_loss: Option<f64>,
+    /// Each example that was held out, answered by a layer that has not learnt from it; empty where nothing was.
+    pub unseen: Vec<Unseen>,
 }
 
 /// Something to learn from and something held out.
@@ -55,7 +55,8 @@ struct Found {
     strength: f64,
     /// The layer of each round at that strength.
     layers: Vec<Layer>,
-    figures: Figures,
+    /// The mean over everything held out; `None` where nothing was.
+    loss: Option<f64>,
 }
 
 /// Fits a layer on `train`. The strength is the one with the least mean loss on `validation`, or over the folds of a
@@ -86,20 +87,19 @@ pub fn fit(
     let limits = Limits { max_iterations: total, tolerance: settings.tolerance };
     let reached = learner.solve(found.strength, limits, &mut |done| watch.step(Step::Solving { done, total }))?;
 
-    let (figures, temperature) = match validation {
+    let units = validation.map(|view| all(view.examples)).unwrap_or_default();
+    let (held_out, held_out_loss) = match validation {
         Some(view) => {
-            let units = all(view.examples);
-            let judged = view.judge(&units, &learner.layer)?;
             let held_out = HeldOut { view, units: &units, layer: &learner.layer };
-            (judged.with_loss(), temperature_if(settings, &[held_out])?)
+            (vec![held_out], Some(view.mean_loss(&units, &learner.layer)?))
         }
         None => {
             let parts = rounds.iter().zip(&found.layers);
             let held_out = parts.map(|(round, layer)| HeldOut { view: round.judged, units: &round.held, layer });
-            let held_out: Vec<_> = held_out.collect();
-            (found.figures.clone(), temperature_if(settings, &held_out)?)
+            (held_out.collect(), found.loss)
         }
     };
+    let (temperature, unseen) = (temperature_if(settings, &held_out)?, unseen(&held_out)?);
     let (weight, bias) = unscaled(&learner.layer, &scaling, train)?;
     Ok(Fitted {
         weight,
@@ -110,7 +110,8 @@ pub fn fit(
         iterations: reached.iterations,
         converged: reached.converged,
         folds: if validation.is_some() { 0 } else { rounds.len() },
-        figures,
+        held_out_loss,
+        unseen,
     })
 }
 
@@ -138,7 +139,7 @@ fn check(train: &Examples, validation: Option<&Examples>) -> Result<(), FitError
 }
 
 /// What is held out: validation, where there is something to choose; otherwise one fold after another, where there is
-/// something to choose or a temperature to fit.
+/// something to choose, a temperature to fit, or it is asked for.
 fn rounds<'a>(
     view: View<'a>,
     validation: Option<View<'a>>,
@@ -150,7 +151,7 @@ fn rounds<'a>(
             let learner = Learner::new(view, all(view.examples))?;
             Ok(vec![Round { learner, judged, held: all(judged.examples) }])
         }
-        None if may_choose || settings.temperature => {
+        None if may_choose || settings.temperature || settings.hold_out => {
             if view.examples.len() < 2 {
                 return Err(FitError::TooFew("a cross-validation needs at least two rows".to_owned()));
             }
@@ -163,26 +164,23 @@ fn rounds<'a>(
 
 /// The strength with the least held-out loss, from strong to weak.
 fn search(rounds: &mut [Round<'_>], path: &[f64], settings: &Settings, watch: &dyn Watch) -> Result<Found, FitError> {
-    let mut best = Found { strength: path[0], layers: Vec::new(), figures: Figures::new() };
+    let mut best = Found { strength: path[0], layers: Vec::new(), loss: None };
     let limits = Limits { max_iterations: settings.max_iterations, tolerance: settings.tolerance * ROUGHER };
     let total = path.len() * rounds.len();
+    let held: usize = rounds.iter().map(|round| round.held.len()).sum();
     let (mut least, mut worse, mut done) = (f64::INFINITY, 0, 0);
     for strength in path {
-        let mut losses = Vec::new();
-        let mut figures = Vec::new();
+        let mut loss = 0.0;
         for round in &mut *rounds {
             watch.step(Step::Searching { done, total });
             round.learner.solve(*strength, limits, &mut |_| {})?;
-            let judged = round.judged.judge(&round.held, &round.learner.layer)?;
-            losses.push(judged.loss * round.held.len() as f64);
-            figures.push(judged.with_loss());
+            loss += round.judged.mean_loss(&round.held, &round.learner.layer)? * round.held.len() as f64;
             done += 1;
         }
-        let loss: f64 = losses.iter().sum();
         if loss < least {
             (least, worse) = (loss, 0);
             let layers = rounds.iter().map(|round| round.learner.layer.clone()).collect();
-            best = Found { strength: *strength, layers, figures: mean(&figures) };
+            best = Found { strength: *strength, layers, loss: (held > 0).then(|| loss / held as f64) };
         } else {
             worse += 1;
         }

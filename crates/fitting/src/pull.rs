@@ -37,8 +37,6 @@ pub fn pull(fitted: &Fitted, vectors: Vec<f32>, answers: Answers) -> Result<(f64
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     #[test]
@@ -52,7 +50,8 @@ mod tests {
             iterations: 1,
             converged: true,
             folds: 0,
-            figures: BTreeMap::new(),
+            held_out_loss: None,
+            unseen: Vec::new(),
         };
         let vectors = vec![0.5, -0.25, 1.0, 0.75];
         let answers = || Answers::Classes(vec![2, 0]);

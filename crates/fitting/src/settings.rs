@@ -25,6 +25,8 @@ pub struct Settings {
     pub standardise: bool,
     /// Also fit a temperature on rows held out.
     pub temperature: bool,
+    /// Hold folds out also where there is nothing to choose, so that every row is answered unseen.
+    pub hold_out: bool,
 }
 
 impl Default for Settings {
@@ -38,6 +40,7 @@ impl Default for Settings {
             tolerance: 1e-5,
             standardise: true,
             temperature: false,
+            hold_out: false,
         }
     }
 }

@@ -3,7 +3,6 @@
 use crate::blocks::{Blocks, Layer};
 use crate::error::FitError;
 use crate::examples::Examples;
-use crate::figures::{Figures, Tally};
 use crate::lbfgs::{Limits, minimise};
 use crate::least_squares::{NormalEquations, values};
 use crate::loss::Loss;
@@ -37,23 +36,6 @@ pub(crate) struct Learner<'a> {
     pub(crate) layer: Layer,
 }
 
-/// How a layer did on units held out.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Judged {
-    /// Mean loss, classes weighted as in the fit.
-    pub(crate) loss: f64,
-    pub(crate) figures: Figures,
-}
-
-impl Judged {
-    /// The figures, and the loss among them.
-    pub(crate) fn with_loss(self) -> Figures {
-        let mut figures = self.figures;
-        figures.insert("loss", self.loss);
-        figures
-    }
-}
-
 impl<'a> View<'a> {
     fn blocks(&self) -> Blocks<'a> {
         Blocks::new(self.examples, self.scaling, self.watch)
@@ -63,21 +45,15 @@ impl<'a> View<'a> {
         if self.balanced { Loss::balanced(self.examples, units) } else { Loss::plain(self.examples) }
     }
 
-    /// Shows `layer` to the units held out.
+    /// The mean loss of `layer` over units held out, classes weighted as in the fit.
     ///
     /// # Errors
     /// [`FitError::Cancelled`].
-    pub(crate) fn judge(&self, units: &[usize], layer: &[f64]) -> Result<Judged, FitError> {
+    pub(crate) fn mean_loss(&self, units: &[usize], layer: &[f64]) -> Result<f64, FitError> {
         let loss = self.loss(units);
-        let mut tally = Tally::new(self.examples);
         let mut sum = 0.0;
-        let mut blocks = self.blocks();
-        let outputs = blocks.outputs();
-        blocks.each(units, layer, |block| {
-            tally.count(block.units, block.logits, outputs);
-            sum += loss.derive(block.units, block.logits);
-        })?;
-        Ok(Judged { loss: sum / units.len() as f64, figures: tally.figures() })
+        self.blocks().each(units, layer, |block| sum += loss.derive(block.units, block.logits))?;
+        Ok(sum / units.len() as f64)
     }
 
     /// Shows the logits that `layer` gives for blocks of `units`.

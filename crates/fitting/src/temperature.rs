@@ -3,19 +3,12 @@
 use crate::error::FitError;
 use crate::examples::{Answers, Examples};
 use crate::loss::sigmoid;
-use crate::split::View;
+use crate::unseen::HeldOut;
 
 /// A temperature is found between one over this and this.
 const FARTHEST: f64 = 20.0;
 const MOST_PASSES: usize = 60;
 const CLOSE_ENOUGH: f64 = 1e-7;
-
-/// Units that a layer has not learnt from.
-pub(crate) struct HeldOut<'a> {
-    pub(crate) view: View<'a>,
-    pub(crate) units: &'a [usize],
-    pub(crate) layer: &'a [f64],
-}
 
 /// The temperature with the least mean loss over everything held out: Newton's method on its inverse, in which the loss
 /// is convex, kept within a bracket. `None` where answers have no probabilities.
@@ -99,6 +92,7 @@ fn of_softmax(logits: &[f64], right: usize, inverse: f64) -> (f64, f64) {
 mod tests {
     use super::*;
     use crate::scaling::Scaling;
+    use crate::split::View;
     use crate::watch::Unwatched;
 
     /// Four answers of two classes with these logits for the second class, of which one in four is wrong.

@@ -30,4 +30,4 @@ pub use sheet::{Figure, LabelFigures, Sheet};
 pub use softmax::{best, sigmoid};
 pub use spans::{SpanSheet, Words};
 pub use temperature::{FittedTemperature, Trial, fit_temperature};
-pub use thresholds::{FittedThreshold, fit_threshold, moved_threshold};
+pub use thresholds::{FittedThreshold, fit_threshold, fit_thresholds, moved_threshold};

@@ -1,6 +1,7 @@
 //! The threshold from which a label holds: where F1 is largest.
 
 use crate::counts::Count;
+use crate::softmax::sigmoid;
 
 /// What was fitted for one label.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -40,6 +41,23 @@ pub fn fit_threshold(scores: &[(f32, bool)]) -> Option<FittedThreshold> {
     best
 }
 
+/// Gives each label the threshold with the largest F1 over `rows`: a logit for each label, which is divided by
+/// `temperature`, and the labels that hold, rising. Returns the labels that hold in no row; their thresholds stay.
+#[must_use]
+pub fn fit_thresholds(thresholds: &mut [f32], temperature: f32, rows: &[(&[f32], &[usize])]) -> Vec<usize> {
+    let mut without = Vec::new();
+    for (label, threshold) in thresholds.iter_mut().enumerate() {
+        let score = |(logits, due): &(&[f32], &[usize])| {
+            Some((sigmoid(*logits.get(label)?, temperature), due.binary_search(&label).is_ok()))
+        };
+        match fit_threshold(&rows.iter().filter_map(score).collect::<Vec<_>>()) {
+            Some(fitted) => *threshold = fitted.threshold,
+            None => without.push(label),
+        }
+    }
+    without
+}
+
 /// The threshold that decides, under another temperature, what `threshold` decides under `from`.
 #[must_use]
 pub fn moved_threshold(threshold: f32, from: f32, to: f32) -> f32 {
@@ -74,6 +92,15 @@ mod tests {
         let touching = f32::from_bits(0.5_f32.to_bits() + 1);
         let fitted = fit_threshold(&[(touching, true), (0.5, false)]).unwrap();
         assert_eq!(fitted.threshold, touching);
+    }
+
+    #[test]
+    fn each_label_has_its_own_and_one_that_never_holds_keeps_what_it_has() {
+        let rows: [(&[f32], &[usize]); 3] = [(&[2.0, 0.5], &[0]), (&[-1.0, 0.1], &[0]), (&[-4.0, 0.2], &[])];
+        let mut thresholds = [0.5, 0.75];
+        assert_eq!(fit_thresholds(&mut thresholds, 2.0, &rows), [1]);
+        assert_eq!(thresholds[1], 0.75);
+        assert!(thresholds[0] > sigmoid(-4.0, 2.0) && thresholds[0] < sigmoid(-1.0, 2.0), "{thresholds:?}");
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! The table `[fit]` of `head.toml`: how a server fitted the head.
 
+use std::collections::BTreeMap;
+
 use engine::FitRecord;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
-use crate::manifest::{MAX_WORD_BYTES, ManifestError, check_prose};
+use crate::manifest::{MAX_WORD_BYTES, MAX_WORDS, ManifestError, check_prose};
 
 /// The table as written.
 #[derive(Deserialize, Serialize)]
@@ -25,6 +27,9 @@ pub(crate) struct RawFit {
     iterations: u32,
     converged: bool,
     embedding_steps: u32,
+    /// Heads that were fitted before there were any have none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    figures: BTreeMap<String, f64>,
 }
 
 impl RawFit {
@@ -47,6 +52,7 @@ impl RawFit {
             iterations: record.iterations,
             converged: record.converged,
             embedding_steps: record.embedding_steps,
+            figures: record.figures.clone(),
         }
     }
 
@@ -61,6 +67,10 @@ impl RawFit {
         }
         check_prose("fit.solver", &self.solver, MAX_WORD_BYTES)?;
         check_prose("fit.class_weights", &self.class_weights, MAX_WORD_BYTES)?;
+        if self.figures.len() > MAX_WORDS || self.figures.values().any(|figure| !figure.is_finite()) {
+            return Err(refuse("fit.figures", "must be finite numbers, at most 64"));
+        }
+        self.figures.keys().try_for_each(|name| check_prose("fit.figures", name, MAX_WORD_BYTES))?;
         let seed = self.seed.parse().map_err(|_| refuse("fit.seed", "must be a whole number from 0, in quotes"))?;
         Ok(FitRecord {
             data_digest: self.data_digest,
@@ -78,6 +88,7 @@ impl RawFit {
             iterations: self.iterations,
             converged: self.converged,
             embedding_steps: self.embedding_steps,
+            figures: self.figures,
         })
     }
 }
@@ -92,6 +103,7 @@ mod tests {
             train_rows: 10,
             l2_strength: 0.1,
             seed: u64::MAX,
+            figures: BTreeMap::from([("accuracy".to_owned(), 0.75)]),
             ..FitRecord::default()
         }
     }
@@ -101,6 +113,15 @@ mod tests {
         let written = toml::to_string(&RawFit::of(&record())).unwrap();
         let read: RawFit = toml::from_str(&written).unwrap();
         assert_eq!(read.into_record().unwrap(), record());
+    }
+
+    #[test]
+    fn a_table_that_was_written_before_there_were_figures_is_read() {
+        let without = FitRecord { figures: BTreeMap::new(), ..record() };
+        let written = toml::to_string(&RawFit::of(&without)).unwrap();
+        assert!(!written.contains("figures"), "{written}");
+        let read: RawFit = toml::from_str(&written).unwrap();
+        assert_eq!(read.into_record().unwrap(), without);
     }
 
     #[test]
@@ -117,6 +138,7 @@ mod tests {
         assert_eq!(refused(|raw| raw.train_rows = -1), "fit.train_rows");
         assert_eq!(refused(|raw| raw.l2_strength = f64::NAN), "fit.l2_strength");
         assert_eq!(refused(|raw| raw.seed = "-1".to_owned()), "fit.seed");
+        assert_eq!(refused(|raw| raw.figures.extend([("f1".to_owned(), f64::INFINITY)])), "fit.figures");
         assert_eq!(refused(|raw| raw.solver = "x".repeat(65)), "fit.solver");
     }
 }

@@ -83,6 +83,11 @@
 //! # Steps by which a task embedding was learned; 0 where none was.
 //! embedding_steps = 0
 //!
+//! # Optional, as `[about.metrics]`: what it was worth on validation rows, or on rows that folds held out.
+//! [fit.figures]
+//! micro_f1 = 0.88
+//! micro_f1_fitted = 0.91
+//!
 //! # Optional: where the training text lies among the encoder's pooled vectors, each divided by its length; see
 //! # `OodStatistics` of the engine, which makes it.
 //! [ood]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use api::v1;
 use api::v1::fit_head_request::Part;
 use engine::ModelInfo;
-use fitting::{FitError, Fitted, Step};
+use fitting::{FitError, Step};
 use futures_util::FutureExt;
 use registry::{Digest, Install};
 use tokio::sync::mpsc;
@@ -18,7 +18,7 @@ use self::fitted_head::Story;
 use self::intake::Intake;
 use self::label_book::Labels;
 use self::plan::Plan;
-use self::solving::Solving;
+use self::solving::{Solved, Solving, Work};
 use crate::caller::Caller;
 use crate::install::{self, Placed};
 use crate::serving::Serving;
@@ -27,6 +27,7 @@ use crate::status;
 mod embedding;
 mod events;
 mod examples;
+mod figures;
 mod fitted_head;
 mod intake;
 mod label_book;
@@ -96,16 +97,16 @@ async fn fit(
         label_counts: collected.train.label_counts(&labels),
         ..Story::default()
     };
-    let mut fitted = solve(serving, collected, (&plan, info, &labels), &mut teller).await?;
+    let mut solved = solve(serving, collected, (&plan, info, &labels), &mut teller).await?;
     let mut embedding = None;
     if plan.task_embedding {
-        let learned = embedding::learn((serving, info, &plan), &read, &labels, fitted, &mut teller).await?;
-        (fitted, embedding) = (learned.fitted, learned.embedding);
+        let learned = embedding::learn((serving, info, &plan), &read, &labels, solved, &mut teller).await?;
+        (solved, embedding) = (learned.solved, learned.embedding);
         story.embedding_steps = learned.steps;
         story.has_embedding = embedding.is_some();
     }
     story.elapsed_millis = teller.elapsed_millis();
-    let head = fitted_head::head(&plan, (&fitted, embedding), &labels, &story, info.hidden);
+    let head = fitted_head::head(&plan, (&solved, embedding), &labels, &story, info.hidden);
     let head = head.map_err(|error| status::internal("internal error", &error.to_string()))?;
     teller.progress(v1::Stage::Installing, 0, 1);
     let encoder = encoder_digest(info)?;
@@ -119,7 +120,7 @@ async fn fit(
         let install = Install { key, version: None, head, encoder, forced: false, aliases: Vec::new() };
         Some(install::place(serving, caller, (install, plan.make_live)).await?)
     };
-    teller.report(report(&plan, &fitted, &story, (digest, placed), &labels.names)).await;
+    teller.report(report(&plan, &solved, &story, (digest, placed), &labels.names)).await;
     Ok(())
 }
 
@@ -132,13 +133,14 @@ pub(crate) async fn solve(
     collected: Collected,
     (plan, info, labels): (&Plan, &ModelInfo, &Labels),
     teller: &mut Teller,
-) -> Result<Fitted, Status> {
+) -> Result<Solved, Status> {
     let train = collected.train.into_examples(info.hidden, labels).map_err(of_fit)?;
     let validation = match collected.validation.len() {
         0 => None,
         _ => Some(collected.validation.into_examples(info.hidden, labels).map_err(of_fit)?),
     };
-    let solving = Solving::start(serving.shared_engine(), train, validation, plan.settings.clone());
+    let work = Work { train, validation, settings: plan.settings.clone(), thresholds: plan.thresholds };
+    let solving = Solving::start(serving.shared_engine(), work);
     let mut solving = solving.map_err(|error| status::internal("internal error", &error.to_string()))?;
     let mut ticks = tokio::time::interval(PAUSE);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -166,13 +168,14 @@ fn of_fit(error: FitError) -> Status {
 
 fn report(
     plan: &Plan,
-    fitted: &Fitted,
+    solved: &Solved,
     story: &Story,
     (digest, placed): (Digest, Option<Placed>),
     labels: &[String],
 ) -> v1::FitReport {
+    let Solved { fitted, judged } = solved;
     let metric =
-        |(name, value): (&&str, &f64)| v1::Metric { name: (*name).to_owned(), value: *value, ..v1::Metric::default() };
+        |(name, value): (&String, &f64)| v1::Metric { name: name.clone(), value: *value, ..v1::Metric::default() };
     v1::FitReport {
         version: placed.as_ref().map(|placed| placed.installed.version.number()),
         head_digest: placed.as_ref().map_or(digest, |placed| placed.installed.digest).to_string(),
@@ -183,9 +186,11 @@ fn report(
         l2_strength: fitted.strength,
         iterations: fitted.iterations as u32,
         converged: fitted.converged,
-        metrics: fitted.figures.iter().map(metric).collect(),
+        metrics: judged.figures.iter().map(metric).collect(),
         data_digest: story.data_digest.clone(),
         elapsed_millis: story.elapsed_millis,
-        warnings: fitted_head::warnings(plan, fitted, story, labels),
+        warnings: fitted_head::warnings(plan, solved, story, labels),
+        temperature: fitted.temperature,
+        thresholds: judged.thresholds.clone(),
     }
 }

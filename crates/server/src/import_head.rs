@@ -39,6 +39,10 @@ pub(crate) struct ImportHead {
     /// value decomposition; rows of such a head cost more and are shared with no other
     #[arg(long)]
     lora: bool,
+    /// Import the head also where biases, normalisations or embeddings were trained, which LoRA has no place for: these
+    /// changes are left out and listed
+    #[arg(long, requires = "lora")]
+    leave_out_rest: bool,
     /// Highest rank of factors that must be found
     #[arg(long, value_name = "RANK", default_value_t = 16, requires = "lora", value_parser = clap::value_parser!(u16).range(1..=256))]
     rank: u16,
@@ -93,6 +97,7 @@ impl ImportHead {
             task: self.task.clone(),
             kind: self.kind,
             lora: self.lora.then_some(usize::from(self.rank)),
+            leave_out_rest: self.leave_out_rest,
             scratch: scratch.unwrap_or(Path::new(".")).to_owned(),
             jail: jail(self.pickle_memory_mib)?,
             hub: HubSettings::from_environment(),

@@ -7,6 +7,7 @@ use engine::{EngineError, RewardAnswer, RewardAsk, RewardInput, Rewarded, prefer
 use tokio::time::Instant;
 use tonic::Status;
 
+use crate::confidence;
 use crate::from_proto::{self, Options};
 use crate::status::{self, invalid_field};
 use crate::to_proto;
@@ -75,13 +76,16 @@ fn with_fields(mut error: EngineError, rename: impl Fn(&str) -> String) -> Engin
 pub(crate) fn scored(answer: RewardAnswer, received: Instant) -> v1::ScoreResponse {
     let timings = to_proto::timings(answer.inputs.iter().map(|rewarded| rewarded.timing), received);
     let served_by = to_proto::served_by(&answer.served, answer.mode);
+    let head = &answer.served.head;
     let reward = |rewarded: Rewarded| {
-        let Rewarded { input, rewards, rows, tokens_used, cuts, timing: _ } = rewarded;
+        let confidence = confidence::of_rewards(&rewarded, head);
+        let Rewarded { input, rewards, rows, tokens_used, cuts, .. } = rewarded;
         let text_pair = input.answers.into_iter().next();
         let read = engine::Input { text: Some(input.prompt), text_pair, ..engine::Input::default() };
         v1::Reward {
             reward: rewards.first().copied().unwrap_or_default(),
             usage: Some(to_proto::usage(tokens_used, rows, &cuts, &read)),
+            confidence,
         }
     };
     v1::ScoreResponse {
@@ -98,7 +102,8 @@ pub(crate) fn compared(answer: RewardAnswer, received: Instant) -> v1::CompareRe
     let mut reply =
         v1::CompareResponse { served_by: Some(served_by), timings: Some(timings), ..v1::CompareResponse::default() };
     if let Some(rewarded) = answer.inputs.into_iter().next() {
-        let Rewarded { input, rewards, rows, tokens_used, cuts, timing: _ } = rewarded;
+        reply.confidence = confidence::of_rewards(&rewarded, &answer.served.head);
+        let Rewarded { input, rewards, rows, tokens_used, cuts, .. } = rewarded;
         let read = engine::Input { text: Some(input.prompt), choices: input.answers, ..engine::Input::default() };
         reply.usage = Some(to_proto::usage(tokens_used, rows, &cuts, &read));
         reply.preferences =

@@ -3,19 +3,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use engine::{EmbedAsk, Engine, EngineError, Input, Reading, ServedHead, VectorKind, cosine};
-use tokio::time::{Instant, sleep};
+use engine::{EmbedAsk, Engine, EngineError, Input, Priority, Reading, ServedHead, VectorKind, cosine};
 use tracing::{debug, warn};
 
 use crate::catalog::described;
-
-/// How often the queue is looked at for a free moment, and how long one is waited for.
-const LOOK: Duration = Duration::from_millis(20);
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Pause after a refusal for load.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// The vectors of one head's samples, each with the sample's position; a sample that has none is left out.
 pub(crate) type OfHead = Arc<[(usize, Arc<[f32]>)]>;
@@ -67,8 +59,8 @@ pub(crate) fn nearest(vector: &[f32], of_head: &[(usize, Arc<[f32]>)]) -> Option
     of_head.iter().filter_map(similarity).reduce(nearer)
 }
 
-/// Keeps `vectors` as the samples of what is served, from now on and for ever. One row at a time, in a moment in which no
-/// row waits; where none comes, every few seconds all the same.
+/// Keeps `vectors` as the samples of what is served, from now on and for ever. One row at a time, in the line of rows that
+/// nobody waits for: the engine says when they may go.
 pub(crate) async fn keep_current(engine: &Engine, vectors: &SampleVectors) {
     let mut changes = engine.live().changes();
     loop {
@@ -108,16 +100,10 @@ async fn of_head(engine: &Engine, served: &ServedHead) -> Vec<(usize, Arc<[f32]>
 }
 
 async fn embed(engine: &Engine, input: Input) -> Result<Arc<[f32]>, EngineError> {
-    loop {
-        let patient_until = Instant::now() + PATIENCE;
-        while engine.queued_rows() > 0 && Instant::now() < patient_until {
-            sleep(LOOK).await;
-        }
-        match pooled(engine, input.clone(), Reading::default()).await {
-            // The server is busy, or a worker is rebuilt; the samples can wait.
-            Err(EngineError::Overloaded(_) | EngineError::Starting | EngineError::Draining) => sleep(RETRY).await,
-            done => return done,
-        }
+    match pooled(engine, input, Reading { priority: Priority::Background, ..Reading::default() }).await {
+        // Whoever ends the server ends this, too.
+        Err(EngineError::Draining) => std::future::pending().await,
+        done => done,
     }
 }
 
@@ -131,7 +117,44 @@ pub(crate) async fn pooled(engine: &Engine, input: Input, reading: Reading) -> R
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use engine::testing::{CountingModel, WordTokenizer, small_limits};
+    use engine::{EngineParts, Model, ModelError, ModelInfo, Row, RowOutput, WorkerState};
+
     use super::*;
+
+    type Batches = Arc<Mutex<Vec<Vec<usize>>>>;
+
+    /// A model that notes how long the rows of a batch are, and waits for leave to read them.
+    struct Stepped {
+        model: CountingModel,
+        batches: Batches,
+        leave: mpsc::Receiver<()>,
+    }
+
+    impl Model for Stepped {
+        fn info(&self) -> &ModelInfo {
+            self.model.info()
+        }
+
+        fn forward(&mut self, rows: &[Row]) -> Result<Vec<RowOutput>, ModelError> {
+            self.batches.lock().unwrap().push(rows.iter().map(|row| row.tokens.len()).collect());
+            self.leave.recv().unwrap();
+            self.model.forward(rows)
+        }
+    }
+
+    async fn until(holds: impl Fn() -> bool) {
+        let waiting = async {
+            while !holds() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), waiting).await.unwrap();
+    }
 
     fn vectors(of_head: &[(usize, [f32; 2])]) -> Vec<(usize, Arc<[f32]>)> {
         of_head.iter().map(|(sample, vector)| (*sample, Arc::from(vector.as_slice()))).collect()
@@ -154,5 +177,43 @@ mod tests {
         assert!(one.choices.is_empty());
         let words = Input { tokens: vec!["a".into()], ..Input::default() };
         assert_eq!(one_sequence(&words, Some("Best answer:")), words);
+    }
+
+    #[tokio::test]
+    async fn a_sample_stands_in_line_at_once_and_shares_no_batch_with_callers() {
+        let batches = Batches::default();
+        let (leave, granted) = mpsc::sync_channel(8);
+        let (noted, mut granted) = (Arc::clone(&batches), Some(granted));
+        let factory = Box::new(move || {
+            let model = CountingModel::new("sha256:0".to_owned(), 4, Arc::new(AtomicUsize::new(0)));
+            let leave = granted.take().unwrap();
+            Ok(Box::new(Stepped { model, batches: Arc::clone(&noted), leave }) as Box<dyn Model>)
+        });
+        let tokenizer = Arc::new(WordTokenizer { max_tokens: 64 });
+        let parts = EngineParts { factory, replicas: 1, tokenizer, limits: small_limits() };
+        let engine = Arc::new(Engine::start(parts).unwrap());
+        // The model's own row.
+        leave.send(()).unwrap();
+        engine.worker_state().wait_for(|state| *state == WorkerState::Ready).await.unwrap();
+        let input = |text: &str| Input { text: Some(text.to_owned()), ..Input::default() };
+        let caller = |text| {
+            let (engine, input) = (Arc::clone(&engine), input(text));
+            tokio::spawn(async move { pooled(&engine, input, Reading::default()).await.unwrap() })
+        };
+        let held = caller("one");
+        until(|| batches.lock().unwrap().len() == 2).await;
+        let waiting = caller("one two");
+        until(|| engine.queued_rows() == 1).await;
+        let sample = tokio::spawn({
+            let (engine, input) = (Arc::clone(&engine), input("one two three"));
+            async move { embed(&engine, input).await.unwrap() }
+        });
+        until(|| engine.queued_rows() == 2).await;
+        (0..3).for_each(|_| leave.send(()).unwrap());
+        let found = [held.await.unwrap(), waiting.await.unwrap(), sample.await.unwrap()];
+        assert!(found.iter().all(|vector| vector.len() == 4));
+        let mut batches = batches.lock().unwrap().split_off(1);
+        batches.sort_unstable();
+        assert_eq!(batches, [[3], [4], [5]]);
     }
 }

@@ -5,6 +5,7 @@ use engine::{Candidate, ZeroShotAnswer, ZeroShotAnswered, ZeroShotAsk, ZeroShotI
 use tokio::time::Instant;
 use tonic::Status;
 
+use crate::confidence;
 use crate::from_proto::{self, Options, Wanted};
 use crate::to_proto;
 use crate::view::View;
@@ -35,11 +36,12 @@ pub(crate) fn reply(answer: ZeroShotAnswer, wanted: Wanted, received: Instant) -
     let timings = to_proto::timings(answer.inputs.iter().map(|answered| answered.timing), received);
     let served_by = to_proto::served_by(&answer.served, answer.mode);
     let prediction = |answered: ZeroShotAnswered| {
+        let confidence = confidence::of_candidates(&answered);
         let read = engine::Input { text: Some(answered.text), ..engine::Input::default() };
         let best = answered.candidates.into_iter().take(wanted.top_k.unwrap_or(usize::MAX));
         v1::ZeroShotPrediction {
             labels: best.map(|candidate| label(candidate, wanted)).collect(),
-            confidence: None,
+            confidence,
             usage: Some(to_proto::usage(answered.tokens_used, answered.rows, &answered.cuts, &read)),
         }
     };

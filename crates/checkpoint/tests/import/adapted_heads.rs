@@ -167,15 +167,26 @@ fn product(part: &LowRank) -> Vec<f32> {
 }
 
 #[test]
-fn what_is_no_linear_layer_is_left_out_and_named() {
+fn changes_that_have_no_place_in_an_adapter_are_refused_or_left_out_and_named() {
     let folder = tempfile::tempdir().unwrap();
     let source = folder.path().join("merged");
     copy(&fixture("every-site/merged"), &source);
     change_tensors(&source, |tensors| {
-        let norm = tensors.get_mut("deberta.encoder.layer.0.output.LayerNorm.weight").unwrap();
-        norm.2[..4].copy_from_slice(&5f32.to_le_bytes());
+        for name in ["layer.0.output.LayerNorm.weight", "layer.0.output.dense.bias", "layer.2.output.dense.bias"] {
+            let tensor = tensors.get_mut(&format!("deberta.encoder.{name}")).unwrap();
+            tensor.2[..4].copy_from_slice(&5f32.to_le_bytes());
+        }
     });
-    let said = import_adapted("every-site", &source).to_string();
-    assert!(said.contains("1 tensors that are no linear layer's weight changed too and are left out"), "{said}");
-    assert!(said.contains("layer.0.output.LayerNorm.weight"), "{said}");
+    let (scratch, bundle) = bundle("every-site");
+    let mut options = options(&source, &bundle, scratch.path());
+    options.lora = Some(8);
+    let refused = checkpoint::import_head(&options).unwrap_err().to_string();
+    for words in ["3 tensors", "encoder.layer.2.output.dense.bias", "--leave-out-rest"] {
+        assert!(refused.contains(words), "{words:?} is not in {refused}");
+    }
+    options.leave_out_rest = true;
+    let said = checkpoint::import_head(&options).unwrap().to_string();
+    assert!(said.contains("left out: deberta.encoder.layer.*.output.dense.bias, layers 0 2, changed by "), "{said}");
+    assert!(said.contains("left out: deberta.encoder.layer.*.output.LayerNorm.weight, layer 0, changed by "), "{said}");
+    assert_eq!(said.matches("left out").count(), 2, "{said}");
 }

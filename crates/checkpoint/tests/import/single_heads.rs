@@ -20,6 +20,7 @@ pub(crate) fn options(source: &Path, bundle: &Bundle, scratch: &Path) -> HeadOpt
         task: Some("own/task".parse().unwrap()),
         kind: None,
         lora: None,
+        leave_out_rest: false,
         scratch: scratch.to_path_buf(),
         jail: jail(),
         hub: HubSettings { offline: true, ..HubSettings::default() },

@@ -76,6 +76,8 @@ impl Report<'_> {
             "iterations": report.iterations,
             "converged": report.converged,
             "metrics": metrics,
+            "temperature": report.temperature,
+            "thresholds": report.thresholds,
             "data_digest": report.data_digest,
             "elapsed_millis": report.elapsed_millis,
             "warnings": report.warnings,
@@ -102,6 +104,12 @@ impl Report<'_> {
         for Metric { name, value, .. } in &report.metrics {
             shown.add_row([name.as_str(), &format!("{value:.4} ({judged})")]);
         }
+        if let Some(temperature) = report.temperature {
+            shown.add_row(["temperature", &format!("{temperature:.4}")]);
+        }
+        if let Some((lowest, highest)) = ends(&report.thresholds) {
+            shown.add_row(["thresholds", &format!("{lowest:.3} to {highest:.3}")]);
+        }
         shown.add_row(["time", &format!("{:.1} s", report.elapsed_millis as f64 / 1e3)]);
         shown.add_row(["head", &report.head_digest]);
         shown.add_row(["data", &report.data_digest]);
@@ -114,4 +122,10 @@ impl Report<'_> {
         }
         Ok(())
     }
+}
+
+/// The smallest and the largest number; `None` where there is none.
+fn ends(numbers: &[f32]) -> Option<(f32, f32)> {
+    let numbers = || numbers.iter().copied();
+    numbers().reduce(f32::min).zip(numbers().reduce(f32::max))
 }

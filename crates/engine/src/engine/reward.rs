@@ -57,6 +57,8 @@ pub struct Rewarded {
     pub tokens_used: usize,
     /// What was cut: the answer's position, and where; bytes of the text are those of the prompt.
     pub cuts: Vec<(usize, Cut)>,
+    /// As in [`crate::Answered`].
+    pub ood_score: Option<f32>,
     /// Where the time went.
     pub timing: Timing,
 }
@@ -184,10 +186,10 @@ fn rewarded(_: &Head, prompted: Prompted, read: Read) -> Rewarded {
     let first_logit = |scores: &crate::model::Scores| scores.logits.first().copied().unwrap_or_default();
     let rewards = read.sequences.iter().map(|(_, scores)| first_logit(scores)).collect();
     let timing = read.timing();
-    let Read { rows, tokens_used, cuts, .. } = read;
+    let Read { rows, tokens_used, cuts, ood_score, .. } = read;
     let of_prompt = |kept: usize| kept.saturating_sub(prompted.before).min(prompted.input.prompt.len());
     let cuts = cuts.into_iter().map(|(place, cut)| (place, Cut { text_kept: cut.text_kept.map(of_prompt), ..cut }));
-    Rewarded { cuts: cuts.collect(), input: prompted.input, rewards, rows, tokens_used, timing }
+    Rewarded { cuts: cuts.collect(), input: prompted.input, rewards, rows, tokens_used, ood_score, timing }
 }
 
 #[cfg(test)]

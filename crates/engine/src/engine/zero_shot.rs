@@ -16,7 +16,7 @@ use crate::head::{Head, HeadKind, MAX_LABEL_BYTES};
 use crate::limits::Limits;
 use crate::live::ServedHead;
 use crate::model::Scores;
-use crate::prediction::softmax;
+use crate::prediction::{Confidence, softmax};
 use crate::rows::{self, Cost, Sequence, invalid, over};
 use crate::task::{Selector, TaskKey};
 use crate::tokens::{Cut, Text, Tokens};
@@ -79,6 +79,13 @@ pub struct ZeroShotAnswered {
     pub text: String,
     /// Every candidate, likeliest first; equal ones in the caller's order.
     pub candidates: Vec<Candidate>,
+    /// How sure the choice among the candidates is; `None` where each is judged on its own.
+    pub confidence: Option<Confidence>,
+    /// The probability that the text entails the likeliest candidate's hypothesis, among all of the head's own labels and
+    /// at its temperature; `None` where the head has none, or only one label.
+    pub calibrated: Option<f32>,
+    /// As in [`crate::Answered`].
+    pub ood_score: Option<f32>,
     /// Rows it became: one a candidate, or one a window and candidate.
     pub rows: usize,
     /// Tokens of all its rows, special tokens included.
@@ -107,6 +114,13 @@ struct Outputs {
     entailment: usize,
     /// The last output where entailment is the first, else the first.
     contradiction: usize,
+}
+
+/// How the rows of a text become probabilities of its candidates.
+#[derive(Debug, Clone, Copy)]
+struct How {
+    outputs: Outputs,
+    multi_label: bool,
 }
 
 /// A text beside the hypotheses it is held against.
@@ -156,9 +170,9 @@ impl Engine {
             permit,
             judge: None,
         };
-        let multi_label = ask.multi_label;
+        let how = How { outputs, multi_label: ask.multi_label };
         let (inputs, permit) =
-            self.ask_head(question, held(ask), move |_, held, read| answered(outputs, multi_label, held, read)).await?;
+            self.ask_head(question, held(ask), move |head, held, read| answered(head, how, held, read)).await?;
         Ok(ZeroShotAnswer { served, mode, inputs, _permit: permit })
     }
 }
@@ -269,20 +283,38 @@ fn held(ask: ZeroShotAsk) -> Vec<Held> {
     ask.inputs.into_iter().map(held).collect()
 }
 
-fn answered(outputs: Outputs, multi_label: bool, held: Held, read: Read) -> ZeroShotAnswered {
-    let candidates = ranked(outputs, multi_label, &held.labels, &read.sequences);
-    let timing = read.timing();
-    let Read { rows, tokens_used, cuts, .. } = read;
-    ZeroShotAnswered { text: held.text, candidates, rows, tokens_used, cuts, timing }
+impl How {
+    /// Whether every candidate is judged on its own; one alone always is.
+    fn each_alone(self, n_labels: usize) -> bool {
+        self.multi_label || n_labels == 1
+    }
 }
 
-/// The candidates by their probability. One label alone is judged as where every label is judged on its own.
-fn ranked(outputs: Outputs, multi_label: bool, labels: &[String], rows: &[(Arc<Tokens>, Scores)]) -> Vec<Candidate> {
+fn answered(head: &Head, how: How, held: Held, read: Read) -> ZeroShotAnswered {
+    let candidates = ranked(how, &held.labels, &read.sequences);
+    let probabilities: Vec<f32> = candidates.iter().map(|candidate| candidate.probability).collect();
+    let confidence = (!how.each_alone(held.labels.len())).then(|| Confidence::of(&probabilities));
+    let best = candidates.first().and_then(|best| read.sequences.get(best.index));
+    let calibrated = best.and_then(|(_, scores)| entailed(head, how.outputs, scores));
+    let timing = read.timing();
+    let Read { rows, tokens_used, cuts, ood_score, .. } = read;
+    ZeroShotAnswered { text: held.text, candidates, confidence, calibrated, ood_score, rows, tokens_used, cuts, timing }
+}
+
+/// The probability of entailment among the head's own labels, which are what its temperature was fitted to.
+fn entailed(head: &Head, outputs: Outputs, scores: &Scores) -> Option<f32> {
+    let temperature = head.parts().temperature.filter(|_| head.outputs() > 1)?;
+    softmax(&scores.logits, temperature).get(outputs.entailment).copied()
+}
+
+/// The candidates by their probability.
+fn ranked(how: How, labels: &[String], rows: &[(Arc<Tokens>, Scores)]) -> Vec<Candidate> {
+    let outputs = how.outputs;
     let logit = |output: usize| -> Vec<f32> {
         rows.iter().map(|(_, scores)| scores.logits.get(output).copied().unwrap_or_default()).collect()
     };
     let (entailment, contradiction) = (logit(outputs.entailment), logit(outputs.contradiction));
-    let probabilities = if multi_label || labels.len() == 1 {
+    let probabilities = if how.each_alone(labels.len()) {
         let own = |(against, entailed): (&f32, &f32)| softmax(&[*against, *entailed], 1.0)[1];
         contradiction.iter().zip(&entailment).map(own).collect()
     } else {

@@ -138,17 +138,11 @@ pub(super) fn trials_of<'a>(kind: HeadKind, rows: impl Iterator<Item = (&'a Trut
     rows.flat_map(trials).collect()
 }
 
-/// Scores of one label over rows, and whether it holds.
-pub(super) fn scores_of<'a>(
-    label: usize,
-    temperature: f32,
+/// What thresholds are fitted on: a logit for each label, and the labels that hold.
+pub(super) fn logits_and_labels<'a>(
     rows: impl Iterator<Item = (&'a Truth, &'a Answer)>,
-) -> Vec<(f32, bool)> {
-    let score = |(truth, answer): (&Truth, &Answer)| {
-        let logit = answer.logits().get(label)?;
-        Some((judging::sigmoid(*logit, temperature), truth.many().binary_search(&label).is_ok()))
-    };
-    rows.filter_map(score).collect()
+) -> Vec<(&'a [f32], &'a [usize])> {
+    rows.map(|(truth, answer)| (answer.logits(), truth.many())).collect()
 }
 
 impl Truth {

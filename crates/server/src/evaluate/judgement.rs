@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use engine::ServedHead;
 use judging::{
-    Bin, Deciding, Interval, LabelFigures, Resampled, Sheet, fit_temperature, fit_threshold, mcnemar_exact,
+    Bin, Deciding, Interval, LabelFigures, Resampled, Sheet, fit_temperature, fit_thresholds, mcnemar_exact,
     moved_threshold, resample, two_sided_p,
 };
 
-use super::answers::{Answer, deciding_of, scores_of, sheet_of, trials_of};
+use super::answers::{Answer, deciding_of, logits_and_labels, sheet_of, trials_of};
 use super::asking::Asked;
 use super::disagreements::{Disagreement, disagreements};
 use super::plan::Plan;
@@ -129,15 +129,10 @@ fn fit(plan: &Plan, asked: &Asked, warnings: &mut Vec<String>) -> Fitted {
         held.thresholds.iter().map(|threshold| moved_threshold(*threshold, held.temperature, at)).collect();
     let mut kept = Vec::new();
     if plan.fit_thresholds {
-        for (label, threshold) in thresholds.iter_mut().enumerate() {
-            match fit_threshold(&scores_of(label, at, rows())) {
-                Some(fitted) => *threshold = fitted.threshold,
-                None => kept.push(head.label(label)),
-            }
-        }
+        kept = fit_thresholds(&mut thresholds, at, &logits_and_labels(rows()));
     }
     if !kept.is_empty() {
-        let shown = kept.iter().take(10).copied().collect::<Vec<_>>().join(", ");
+        let shown = kept.iter().take(10).map(|label| head.label(*label)).collect::<Vec<_>>().join(", ");
         let more = if kept.len() > 10 { ", …" } else { "" };
         warnings
             .push(format!("labels that hold in no row keep their thresholds: {shown}{more} ({} in all)", kept.len()));

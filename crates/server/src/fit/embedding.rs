@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use api::v1;
 use engine::{Lessons, ModelInfo, Priority, Reading};
-use fitting::Fitted;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tonic::Status;
 
@@ -14,6 +13,7 @@ use crate::fit::label_book::Labels;
 use crate::fit::lessons::{self, Lesson};
 use crate::fit::plan::Plan;
 use crate::fit::solve;
+use crate::fit::solving::Solved;
 use crate::serving::Serving;
 use crate::status;
 
@@ -31,7 +31,7 @@ pub(crate) struct Read {
 
 /// What learning has come to.
 pub(crate) struct Learned {
-    pub(crate) fitted: Fitted,
+    pub(crate) solved: Solved,
     /// Absent where no embedding did better on rows held out than none.
     pub(crate) embedding: Option<Arc<[f32]>>,
     /// Steps taken, also those that led nowhere.
@@ -46,13 +46,13 @@ pub(crate) async fn learn(
     (serving, info, plan): (&Serving, &ModelInfo, &Plan),
     read: &Read,
     labels: &Labels,
-    first: Fitted,
+    first: Solved,
     teller: &mut Teller,
 ) -> Result<Learned, Status> {
     let lessons = Lessons::default();
     let mut embedding = vec![0.0; info.embedding];
-    let mut present = Arc::new(first.clone());
-    let mut best = Learned { fitted: first, embedding: None, steps: 0 };
+    let mut present = Arc::clone(&first.fitted);
+    let mut best = Learned { solved: first, embedding: None, steps: 0 };
     let mut steps = 0;
     for _ in 0..ROUNDS {
         let taken;
@@ -64,18 +64,18 @@ pub(crate) async fn learn(
         for (side, is_validation) in [(&read.train, false), (&read.validation, true)] {
             encode((serving, plan), side, is_validation, &own, (&mut collected, labels, teller)).await?;
         }
-        let fitted = solve(serving, collected, (plan, info, labels), teller).await?;
-        present = Arc::new(fitted.clone());
-        if held_out_loss(&fitted) <= held_out_loss(&best.fitted) {
-            best = Learned { fitted, embedding: Some(own), steps };
+        let solved = solve(serving, collected, (plan, info, labels), teller).await?;
+        present = Arc::clone(&solved.fitted);
+        if held_out_loss(&solved) <= held_out_loss(&best.solved) {
+            best = Learned { solved, embedding: Some(own), steps };
         }
     }
     Ok(Learned { steps, ..best })
 }
 
 /// The loss on rows held out; equal for all fits where nothing was, so that the last one counts.
-fn held_out_loss(fitted: &Fitted) -> f64 {
-    fitted.figures.get("loss").copied().unwrap_or_default()
+fn held_out_loss(solved: &Solved) -> f64 {
+    solved.fitted.held_out_loss.unwrap_or_default()
 }
 
 async fn encode(

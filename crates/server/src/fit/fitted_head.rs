@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use engine::{About, FitRecord, Head, HeadError, HeadKind, HeadParts};
-use fitting::Fitted;
 
 use crate::fit::label_book::Labels;
 use crate::fit::plan::Plan;
+use crate::fit::solving::Solved;
 
 /// Labels that a warning names one by one.
 const LABELS_NAMED: usize = 10;
@@ -36,23 +36,20 @@ pub(crate) struct Story {
 /// [`HeadError`], which checked plans and finite numbers do not meet.
 pub(crate) fn head(
     plan: &Plan,
-    (fitted, embedding): (&Fitted, Option<Arc<[f32]>>),
+    (solved, embedding): (&Solved, Option<Arc<[f32]>>),
     labels: &Labels,
     story: &Story,
     hidden: usize,
 ) -> Result<Head, HeadError> {
-    let figures = fitted.figures.iter().filter(|(_, figure)| figure.is_finite());
-    let about = About {
-        metrics: figures.map(|(name, figure)| ((*name).to_owned(), *figure)).collect(),
-        fit: Some(record(plan, fitted, story)),
-        ..plan.about.clone()
-    };
+    let Solved { fitted, judged } = solved;
+    let about = About { metrics: judged.figures.clone(), fit: Some(record(plan, solved, story)), ..plan.about.clone() };
     let parts = HeadParts {
         labels: labels.names.clone(),
         weight: fitted.weight.as_slice().into(),
         bias: fitted.bias.as_slice().into(),
         task_embedding_by_default: embedding.is_some(),
         task_embedding: embedding,
+        thresholds: judged.thresholds.clone(),
         temperature: fitted.temperature,
         prompt: plan.prompt.clone(),
         about,
@@ -61,7 +58,7 @@ pub(crate) fn head(
     Head::new(plan.kind, hidden, parts)
 }
 
-fn record(plan: &Plan, fitted: &Fitted, story: &Story) -> FitRecord {
+fn record(plan: &Plan, Solved { fitted, judged }: &Solved, story: &Story) -> FitRecord {
     let settings = &plan.settings;
     FitRecord {
         data_digest: story.data_digest.clone(),
@@ -80,23 +77,29 @@ fn record(plan: &Plan, fitted: &Fitted, story: &Story) -> FitRecord {
         iterations: fitted.iterations as u32,
         converged: fitted.converged,
         embedding_steps: if story.has_embedding { story.embedding_steps as u32 } else { 0 },
+        figures: judged.figures.clone(),
     }
 }
 
 /// What a person should look at.
-pub(crate) fn warnings(plan: &Plan, fitted: &Fitted, story: &Story, labels: &[String]) -> Vec<String> {
+pub(crate) fn warnings(plan: &Plan, solved: &Solved, story: &Story, labels: &[String]) -> Vec<String> {
+    let Solved { fitted, judged } = solved;
     let mut warnings = Vec::new();
-    let mut of_labels = |rows: usize, what: &str| {
-        let with = story.label_counts.iter().enumerate().filter(|(_, count)| **count == rows);
-        let with: Vec<String> = with.map(|(at, _)| labels.get(at).cloned().unwrap_or_else(|| at.to_string())).collect();
+    let mut of_labels = |with: &[usize], what: &str| {
+        let name = |at: &usize| labels.get(*at).cloned().unwrap_or_else(|| at.to_string());
         if !with.is_empty() {
             let more = if with.len() > LABELS_NAMED { ", …" } else { "" };
-            let named = with.iter().take(LABELS_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+            let named = with.iter().take(LABELS_NAMED).map(name).collect::<Vec<_>>().join(", ");
             warnings.push(format!("{} of {} labels {what}: {named}{more}", with.len(), story.label_counts.len()));
         }
     };
-    of_labels(0, "have no training row");
-    of_labels(1, "have a single training row");
+    let counted = |rows: usize| {
+        let counts = story.label_counts.iter().enumerate();
+        counts.filter(|(_, count)| **count == rows).map(|(at, _)| at).collect::<Vec<_>>()
+    };
+    of_labels(&counted(0), "have no training row");
+    of_labels(&counted(1), "have a single training row");
+    of_labels(&judged.without_threshold, "hold in no row held out and keep a threshold of 0.5");
     if story.cut_rows > 0 {
         warnings.push(format!("{} rows were cut at the encoder's limit", story.cut_rows));
     }

@@ -27,6 +27,8 @@ pub(crate) struct Plan {
     /// Empty: rows bring them.
     pub(crate) labels: Vec<String>,
     pub(crate) settings: Settings,
+    /// Whether thresholds are fitted on rows held out.
+    pub(crate) thresholds: bool,
     pub(crate) task_embedding: bool,
     pub(crate) skips_bad_rows: bool,
     pub(crate) make_live: bool,
@@ -45,6 +47,10 @@ impl Plan {
         let known_parts = known.as_ref().map(|known| known.head.parts());
         let about = known_parts.map(|parts| &parts.about);
         check_description(&plan.description)?;
+        if plan.fit_thresholds && kind != HeadKind::MultiLabel {
+            let reason = format!("a {kind} task has no thresholds: only multi_label has");
+            return Err(invalid_field("plan.fit_thresholds", &reason));
+        }
         let description = match plan.description {
             description if description.is_empty() => about.map(|about| about.description.clone()).unwrap_or_default(),
             description => description,
@@ -60,8 +66,10 @@ impl Plan {
                 seed: plan.seed,
                 max_iterations: iterations(plan.max_iterations)?,
                 temperature: plan.fit_temperature,
+                hold_out: plan.fit_thresholds,
                 ..Settings::default()
             },
+            thresholds: plan.fit_thresholds,
             task_embedding: plan.task_embedding,
             skips_bad_rows: skips(plan.bad_rows)?,
             make_live: plan.make_live,

@@ -8,6 +8,8 @@ use engine::Engine;
 use fitting::{Examples, FitError, Fitted, Settings, Step, Watch};
 use tokio::sync::oneshot;
 
+use crate::fit::figures::{self, Beside, Judged};
+
 /// While callers are served the solver stands still: it looks again after a nap, and after so many naps goes on for a block,
 /// so that it gets on even where callers never cease.
 const NAP: Duration = Duration::from_micros(500);
@@ -50,11 +52,29 @@ impl Watch for Shared {
     }
 }
 
+/// What a solver is given.
+#[derive(Debug)]
+pub(crate) struct Work {
+    pub(crate) train: Examples,
+    pub(crate) validation: Option<Examples>,
+    pub(crate) settings: Settings,
+    /// Whether thresholds are to be found on rows held out.
+    pub(crate) thresholds: bool,
+}
+
+/// What it comes to: a layer, and what is to be said of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Solved {
+    /// Without the answers to rows held out, which have been judged.
+    pub(crate) fitted: Arc<Fitted>,
+    pub(crate) judged: Judged,
+}
+
 /// A solver at work. Dropping it ends the work soon.
 #[derive(Debug)]
 pub(crate) struct Solving {
     shared: Arc<Shared>,
-    result: oneshot::Receiver<Result<Fitted, FitError>>,
+    result: oneshot::Receiver<Result<Solved, FitError>>,
 }
 
 impl Solving {
@@ -62,12 +82,7 @@ impl Solving {
     ///
     /// # Errors
     /// The system's, if it gives no thread.
-    pub(crate) fn start(
-        engine: Arc<Engine>,
-        train: Examples,
-        validation: Option<Examples>,
-        settings: Settings,
-    ) -> std::io::Result<Self> {
+    pub(crate) fn start(engine: Arc<Engine>, work: Work) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             engine,
             cancelled: AtomicBool::default(),
@@ -77,12 +92,12 @@ impl Solving {
         });
         let watch = Arc::clone(&shared);
         let (reply, result) = oneshot::channel();
-        let work = move || {
+        let run = move || {
             // A system that refuses only makes the solver a heavier neighbour.
             let _ = rustix::process::setpriority_process(None, NICEST);
-            let _ = reply.send(fitting::fit(&train, validation.as_ref(), &settings, watch.as_ref()));
+            let _ = reply.send(solve(work, watch.as_ref()));
         };
-        std::thread::Builder::new().name("fit".into()).spawn(work)?;
+        std::thread::Builder::new().name("fit".into()).spawn(run)?;
         Ok(Self { shared, result })
     }
 
@@ -98,7 +113,7 @@ impl Solving {
     }
 
     /// The result; `None` where the thread has ended without one.
-    pub(crate) async fn result(&mut self) -> Option<Result<Fitted, FitError>> {
+    pub(crate) async fn result(&mut self) -> Option<Result<Solved, FitError>> {
         (&mut self.result).await.ok()
     }
 }
@@ -107,4 +122,15 @@ impl Drop for Solving {
     fn drop(&mut self) {
         self.shared.cancelled.store(true, Ordering::Relaxed);
     }
+}
+
+fn solve(work: Work, watch: &dyn Watch) -> Result<Solved, FitError> {
+    let Work { train, validation, settings, thresholds } = work;
+    let mut fitted = fitting::fit(&train, validation.as_ref(), &settings, watch)?;
+    let unseen = std::mem::take(&mut fitted.unseen);
+    // The vectors are let go before their room is needed again.
+    let answers = validation.unwrap_or(train).into_answers();
+    let beside = Beside { temperature: fitted.temperature, thresholds };
+    let judged = figures::judge(&answers, fitted.bias.len(), &unseen, beside);
+    Ok(Solved { fitted: Arc::new(fitted), judged })
 }
