@@ -9,7 +9,7 @@ use api::v1::server_service_client::ServerServiceClient;
 use cli::{DONE, REFUSED};
 use engine::Limits;
 use engine::testing::small_limits;
-use server::{Adjustable, ConfigOption, ConfigurationError, Configured, Reloading, Source};
+use server::{Adjustable, ConfigOption, ConfigurationError, Configured, Identities, Reloading, Source};
 use tests::{Surroundings, TestServer};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -60,7 +60,7 @@ impl File {
         let adjustable = Adjustable { limits, max_connections, drain, fit_memory_bytes: 1 << 20 };
         let shared = Arc::clone(&self.shared);
         let effect = Box::new(move || shared.lock().unwrap_or_else(PoisonError::into_inner).1 += 1);
-        Ok(Configured { options, adjustable, effect })
+        Ok(Configured { options, adjustable, identities: Identities::default(), effect })
     }
 }
 

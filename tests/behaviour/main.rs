@@ -7,6 +7,7 @@ mod auditing;
 mod backing_up;
 mod caching;
 mod certificates;
+mod changing_identities;
 mod checking_heads;
 mod choosing;
 mod classifying;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use engine::{Lane, LiveTable, TenantName};
-use registry::{Author, Scopes, TokenId};
+use registry::{Author, Scopes};
 use tonic::{Extensions, Status};
 
-use crate::credentials::Credentials;
+use crate::auth::{Credential, Known};
 use crate::status;
 use crate::view::View;
 
@@ -25,8 +25,8 @@ pub(crate) struct Admitted {
     pub(crate) scopes: Scopes,
     /// The tenant whose heads everybody may read.
     pub(crate) catalogue: Option<TenantName>,
-    /// The token that let the caller in, if one did, and where it is looked up again.
-    pub(crate) token: Option<(Arc<Credentials>, TokenId)>,
+    /// What let the caller in, if anybody asked for it, and where it is looked up again.
+    pub(crate) let_in: Option<(Arc<Known>, Credential)>,
 }
 
 impl Caller {
@@ -70,8 +70,9 @@ impl Caller {
     /// # Errors
     /// UNAUTHENTICATED.
     pub(crate) fn check_still_good(&self) -> Result<(), Status> {
-        match &self.0.token {
-            Some((credentials, id)) if !credentials.is_good(*id) => Err(status::unauthenticated()),
+        let standing = (self.tenant(), self.scopes());
+        match &self.0.let_in {
+            Some((known, credential)) if !known.is_good(credential, standing) => Err(status::unauthenticated()),
             Some(_) | None => Ok(()),
         }
     }

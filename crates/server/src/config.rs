@@ -9,7 +9,7 @@ use clap::Args;
 use deberta::{Device, FastTokenizer, Kernels, LoadOptions, Precision, Source};
 use engine::{EngineParts, Limits, Model, ModelError, Tokenizer};
 use registry::{Bundle, Digest, OpenOptions};
-use server::{Access, Adjustable, Parts, Reloading, Settings, Tls, TlsFiles, WatchedFolder};
+use server::{Access, Adjustable, Identities, Parts, Reloading, Settings, Tls, TlsFiles, WatchedFolder};
 
 use crate::open_files::room_for;
 use crate::telemetry;
@@ -25,9 +25,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// Options that change while the server runs; the others need a restart. Certificates change by what their files hold.
-pub(crate) const LIVE: [&str; 11] = [
+/// Options that change while the server runs; the others need a restart. Certificates change by what their files hold,
+/// and so do identities.
+pub(crate) const LIVE: [&str; 12] = [
     "log",
+    "identities",
     "max_inputs",
     "max_tasks",
     "max_text_bytes",
@@ -169,7 +171,12 @@ impl Serve {
     /// Who may call.
     pub(crate) fn access(&self) -> Result<Access, String> {
         let decided = who_may_call::decide(self.auth, self.listen)?;
-        who_may_call::access(decided, &self.catalogue_tenant, self.identities.as_deref())
+        who_may_call::access(decided, &self.catalogue_tenant, self.identities()?)
+    }
+
+    /// Whom client certificates stand for, also where nobody is asked for one: a bad list is a slip in any case.
+    pub(crate) fn identities(&self) -> Result<Identities, String> {
+        who_may_call::identities(self.identities.as_deref())
     }
 
     /// What of it may change while the server runs, once it makes sense.

@@ -8,6 +8,8 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tracing::{error, info, warn};
 
 use crate::adjustable::Adjustable;
+use crate::auth::Known;
+use crate::identities::Identities;
 use crate::metrics::Metrics;
 use crate::tls::{Tls, TlsError, tell_of_bad_certificates};
 
@@ -43,6 +45,8 @@ pub struct Configured {
     pub options: Vec<ConfigOption>,
     /// What the server itself takes over.
     pub adjustable: Adjustable,
+    /// Whom client certificates stand for.
+    pub identities: Identities,
     /// What else is to be done when it comes into force, such as setting the level of the log.
     pub effect: Box<dyn FnOnce() + Send>,
 }
@@ -107,6 +111,8 @@ pub(crate) struct Reloaded {
     pub(crate) restart: Vec<OptionChange>,
     /// Whether new certificates are in use.
     pub(crate) certificates: bool,
+    /// Whether certificates of clients stand for others than before.
+    pub(crate) identities: bool,
 }
 
 /// What a reload changes.
@@ -117,6 +123,8 @@ pub(crate) struct Reloader {
     pub(crate) engine: Arc<Engine>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) tls: Option<Arc<Tls>>,
+    /// Whom the door lets in, where it asks.
+    pub(crate) known: Option<Arc<Known>>,
     /// The accept loop, the drain and the fits hold the other end.
     pub(crate) adjusting: watch::Sender<Adjustable>,
 }
@@ -142,15 +150,19 @@ impl Reloader {
                 tell_of_bad_certificates(error, &self.metrics);
             }
         })?;
-        let Configured { options, adjustable, effect } = configured;
+        let Configured { options, adjustable, identities: list, effect } = configured;
         let (changed, restart) = differences(&in_force, options);
+        let identities = self.known.as_ref().is_some_and(|known| *known.identities() != list);
         if !apply {
-            return Ok(Reloaded { changed, restart, certificates: false });
+            return Ok(Reloaded { changed, restart, certificates: false, identities });
         }
         let certificates = match (&self.tls, prepared) {
             (Some(tls), Some(prepared)) => tls.publish(prepared, &self.metrics),
             (None | Some(_), _) => false,
         };
+        if let Some(known) = &self.known {
+            known.replace_identities(list);
+        }
         self.engine.set_limits(adjustable.limits);
         self.adjusting.send_replace(adjustable);
         effect();
@@ -159,7 +171,7 @@ impl Reloader {
                 *option = change.after.clone();
             }
         }
-        Ok(Reloaded { changed, restart, certificates })
+        Ok(Reloaded { changed, restart, certificates, identities })
     }
 
     /// Reloads as often as it is asked to.
@@ -181,7 +193,8 @@ pub(crate) fn tell(reloaded: &Reloaded) {
     for OptionChange { after, .. } in &reloaded.restart {
         warn!(option = %after.name, "the option has another value now, which needs a restart");
     }
-    info!(changed = reloaded.changed.len(), certificates = reloaded.certificates, "configuration reloaded");
+    let Reloaded { changed, certificates, identities, .. } = reloaded;
+    info!(changed = changed.len(), certificates, identities, "configuration reloaded");
 }
 
 /// The options that differ: those that change now, and those that wait for a restart.

@@ -168,6 +168,7 @@ pub async fn serve(
     let watch = settings.watch.zip(listing);
     let mut keeper = watch.and_then(|(watched, listing)| Keeper::new(Arc::clone(&serving), watched, listing));
     let (stop, stopped) = watch::channel(false);
+    let auth = Auth::new(settings.access, credentials, Arc::clone(engine.shares()));
     let tls = settings.tls.map(Arc::new);
     if let Some(tls) = &tls {
         metrics.certificate_ends_at(tls.ends_at());
@@ -176,7 +177,8 @@ pub async fn serve(
     if let Some(Reloading { options, read, asked }) = settings.configuration {
         let in_force = tokio::sync::Mutex::new(options);
         let (engine, metrics, tls) = (Arc::clone(&engine), Arc::clone(&metrics), tls.clone());
-        let reloader = Arc::new(Reloader { read, in_force, engine, metrics, tls, adjusting });
+        let known = auth.known().cloned();
+        let reloader = Arc::new(Reloader { read, in_force, engine, metrics, tls, known, adjusting });
         listener::spawn_until(&stopped, Arc::clone(&reloader).follow(asked));
         routes = routes.add_service(ServerServiceServer::new(ServerConfig { reloader }));
     }
@@ -184,8 +186,7 @@ pub async fn serve(
         let until_stop = listener::until_true(stopped.clone());
         tokio::spawn(listener::serve_metrics(listener, Arc::clone(&metrics), Arc::clone(&engine), until_stop));
     }
-    let edge =
-        Edge::new(routes, Auth::new(settings.access, credentials, Arc::clone(engine.shares())), Arc::clone(&metrics));
+    let edge = Edge::new(routes, auth, Arc::clone(&metrics));
     let door = Door { edge, tls, adjustable: adjustable.clone() };
     let accepting = tokio::spawn(listener::accept(listener, door, stopped));
 

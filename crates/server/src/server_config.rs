@@ -39,6 +39,7 @@ impl ServerService for ServerConfig {
             changed: reloaded.changed.into_iter().map(change).collect(),
             needs_restart: reloaded.restart.into_iter().map(change).collect(),
             certificates_changed: reloaded.certificates,
+            identities_changed: reloaded.identities,
         }))
     }
 }
