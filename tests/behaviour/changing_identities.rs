@@ -28,6 +28,7 @@ const LIST: &str = "identities";
 pub(crate) struct Listed {
     pub(crate) server: TestServer,
     folder: Folder,
+    authority: Authority,
     /// Asks for a reload without a call.
     pub(crate) asking: mpsc::Sender<()>,
 }
@@ -62,11 +63,16 @@ impl Listed {
         let access = Access::Credentials { catalogue, identities: read().unwrap().identities };
         let configuration = Some(Reloading { options: Vec::new(), read: Arc::new(read), asked });
         let surroundings = Surroundings { tls, access, configuration, ..Surroundings::default() };
-        Self { server: TestServer::start_among(surroundings).await, folder, asking }
+        Self { server: TestServer::start_among(surroundings).await, folder, authority, asking }
     }
 
     pub(crate) fn write(&self, list: &str) {
         self.folder.write(LIST, list);
+    }
+
+    /// Gives the server another certificate, and the key that belongs to it.
+    pub(crate) fn renew(&self) {
+        self.folder.write_server(&self.authority.server());
     }
 
     pub(crate) async fn reload(&self, check_only: bool) -> Result<v1::ReloadConfigResponse, Status> {

@@ -175,10 +175,10 @@ pub async fn serve(
         listener::spawn_until(&stopped, watch_files(Arc::clone(tls), Arc::clone(&metrics)));
     }
     if let Some(Reloading { options, read, asked }) = settings.configuration {
-        let in_force = tokio::sync::Mutex::new(options);
+        let (in_force, changes) = (Arc::new(tokio::sync::Mutex::new(options)), changes.clone());
         let (engine, metrics, tls) = (Arc::clone(&engine), Arc::clone(&metrics), tls.clone());
         let known = auth.known().cloned();
-        let reloader = Arc::new(Reloader { read, in_force, engine, metrics, tls, known, adjusting });
+        let reloader = Arc::new(Reloader { read, in_force, changes, engine, metrics, tls, known, adjusting });
         listener::spawn_until(&stopped, Arc::clone(&reloader).follow(asked));
         routes = routes.add_service(ServerServiceServer::new(ServerConfig { reloader }));
     }
