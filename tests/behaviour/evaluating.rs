@@ -1,7 +1,7 @@
 //! Heads judged on labelled rows: figures that follow from the answers, bad rows by line, versions against each other,
 //! what was fitted kept as a version, and an end when the caller leaves.
 
-mod rows;
+pub(crate) mod rows;
 mod versions;
 
 use api::v1;

@@ -17,13 +17,13 @@ use crate::command_line::headwater;
 use crate::installing::{folder, version_that_answers};
 
 /// Heads of a bundle: how each is called, and its files.
-type Heads = Vec<(String, HeadFolder)>;
+pub(crate) type Heads = Vec<(String, HeadFolder)>;
 
-fn labelled(server: &TestServer, task: &str, seed: u16) -> (String, HeadFolder) {
+pub(crate) fn labelled(server: &TestServer, task: &str, seed: u16) -> (String, HeadFolder) {
     (task.to_owned(), folder(server, task, &head(HeadKind::Classification, &["no", "yes"], seed)))
 }
 
-fn messages(header: v1::BundleHeader, heads: &Heads) -> Vec<v1::InstallBundleRequest> {
+pub(crate) fn messages(header: v1::BundleHeader, heads: &Heads) -> Vec<v1::InstallBundleRequest> {
     let message = |part| v1::InstallBundleRequest { part: Some(part) };
     let mut messages = vec![message(Part::Header(header))];
     for (name, folder) in heads {
@@ -36,7 +36,7 @@ fn messages(header: v1::BundleHeader, heads: &Heads) -> Vec<v1::InstallBundleReq
     messages
 }
 
-fn header(heads: &Heads) -> v1::BundleHeader {
+pub(crate) fn header(heads: &Heads) -> v1::BundleHeader {
     v1::BundleHeader { heads: heads.len() as u32, ..v1::BundleHeader::default() }
 }
 

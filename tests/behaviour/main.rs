@@ -42,6 +42,7 @@ mod reflecting;
 mod refusing;
 mod repeating;
 mod retaining;
+mod revoking;
 mod rolling_back;
 mod replicas;
 mod rewards;

@@ -64,8 +64,12 @@ async fn install(
     teller.now(v1::Stage::Installing, 0, announced).await;
     let fittings: Vec<_> = candidates.into_iter().map(|candidate| candidate.fitting).collect();
     let keys: Vec<_> = fittings.iter().map(|fitting| fitting.key.clone()).collect();
-    let report = serving.changes().run(caller.author(), move |writer| place(writer, fittings, make_live)).await?;
-    let report = report.map_err(status::of_registry)?;
+    let still_good = caller.clone();
+    let apply = move |writer: &mut Writer| {
+        still_good.check_still_good()?;
+        place(writer, fittings, make_live).map_err(status::of_registry)
+    };
+    let report = serving.changes().run(caller.author(), apply).await??;
     keys.iter().for_each(|key| serving.refusals().clear(key));
     teller.report(report).await;
     Ok(())

@@ -137,17 +137,19 @@ pub(crate) async fn place(
     caller: &Caller,
     (install, make_live): (Install, bool),
 ) -> Result<Placed, Status> {
+    let still_good = caller.clone();
     let apply = move |writer: &mut Writer| {
+        // Tokens are revoked on this thread too, so what has ended before changes nothing, however long it was under way.
+        still_good.check_still_good()?;
         let key = install.key.clone();
         let is_first = writer.registry().task(&key).is_none();
         let aliases = if make_live || is_first { vec![Alias::live()] } else { Vec::new() };
         let newest = writer.registry().task(&key).and_then(|task| task.last_version);
-        let committed = writer.apply(Change::Install(Install { aliases, ..install }))?;
+        let committed = writer.apply(Change::Install(Install { aliases, ..install })).map_err(status::of_registry)?;
         let task = writer.registry().task(&key).cloned();
-        Ok((newest, committed, task))
+        Ok::<_, Status>((newest, committed, task))
     };
-    let (newest, committed, task) =
-        serving.changes().run(caller.author(), apply).await?.map_err(status::of_registry)?;
+    let (newest, committed, task) = serving.changes().run(caller.author(), apply).await??;
     let installed = committed
         .installed
         .first()

@@ -10,7 +10,7 @@ mod permissions;
 mod caller;
 mod view;
 mod deadline;
-mod expiring_body;
+mod ending_body;
 mod listener;
 mod adjustable;
 mod tls;
