@@ -105,13 +105,21 @@ pub(crate) async fn try_out(serving: &Serving, install: &Install, source: &str) 
     if let Err(refusal) = &tried
         && !status::may_pass(refusal)
     {
-        let folder = HeadFolder::of_head(&install.key.task, &install.head, install.encoder);
-        let digest = folder.map(|folder| Digest::of(&folder.head_toml).to_string()).unwrap_or_default();
-        warn!(task = %install.key.task, reason = refusal.message(), "a head is refused");
-        let refusal = Refusal::new(refusal.message(), digest, source.to_owned());
-        serving.refusals().note(install.key.clone(), refusal);
+        remember(serving, (&install.key, &install.head, install.encoder), (refusal, source));
     }
     tried
+}
+
+/// Remembers a head that was tried and refused.
+pub(crate) fn remember(
+    serving: &Serving,
+    (key, head, encoder): (&TaskKey, &Head, Digest),
+    (refusal, source): (&Status, &str),
+) {
+    let folder = HeadFolder::of_head(&key.task, head, encoder);
+    let digest = folder.map(|folder| Digest::of(&folder.head_toml).to_string()).unwrap_or_default();
+    warn!(task = %key.task, reason = refusal.message(), "a head is refused");
+    serving.refusals().note(key.clone(), Refusal::new(refusal.message(), digest, source.to_owned()));
 }
 
 /// The digest that `head` will have as a version of `key`, once its folder is one that would be accepted.
