@@ -30,6 +30,7 @@ mod fitting;
 mod hanging_on;
 mod health;
 mod heads_folder;
+mod heads_folder_of_a_tenant;
 mod installing;
 mod installing_bundles;
 mod listing;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use deberta::{Device, FastTokenizer, Kernels, LoadOptions, Precision, Source};
-use engine::{EngineParts, Limits, Model, ModelError, Tokenizer};
+use engine::{EngineParts, Limits, Model, ModelError, TenantName, Tokenizer};
 use registry::{Bundle, Digest, OpenOptions};
 use server::{Access, Adjustable, Identities, Parts, Reloading, Settings, Tls, TlsFiles, WatchedFolder};
 
@@ -57,6 +57,9 @@ pub(crate) struct Serve {
     /// Folder whose heads are kept served: what lies in it is installed, what goes from it is withdrawn [default: none]
     #[arg(long, env = "HEADWATER_WATCH", value_name = "DIR")]
     watch: Option<PathBuf>,
+    /// Tenant whose heads the watched folder holds; it must exist
+    #[arg(long, env = "HEADWATER_WATCH_TENANT", value_name = "NAME", default_value = "default")]
+    watch_tenant: TenantName,
     /// Address to listen on; port 0 takes a free one
     #[arg(long, env = "HEADWATER_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:50051")]
     pub(crate) listen: SocketAddr,
@@ -283,7 +286,7 @@ impl Serve {
                 access,
                 reflection: !self.no_reflection,
                 fit_memory_bytes,
-                watch: self.watch.map(|dir| WatchedFolder { dir, every: LOOK_EVERY }),
+                watch: self.watch.map(|dir| WatchedFolder { dir, tenant: self.watch_tenant, every: LOOK_EVERY }),
                 metrics: outside.metrics,
                 tls,
                 configuration: Some(outside.configuration),

@@ -14,7 +14,7 @@ use api::v1::head_service_server::HeadServiceServer;
 use api::v1::registry_service_server::RegistryServiceServer;
 use api::v1::server_service_server::ServerServiceServer;
 use api::v1::tenant_service_server::TenantServiceServer;
-use engine::{Engine, EngineParts, Limits, WorkerState};
+use engine::{Engine, EngineParts, Limits, TenantName, WorkerState};
 use registry::{Author, Bundle, Digest, EncoderWidths, Install, OpenOptions, Registry, RegistryError};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -123,6 +123,9 @@ pub enum ServeError {
     /// A change could not be written: predictions went on, changes were refused, and the next start judges the disk.
     #[error("the registry's disk failed while the server ran")]
     DiskFailed,
+    /// A folder is to be watched for a tenant that was never made, or is no more.
+    #[error("there is no tenant {0} to watch a folder for: `headwater tenants create` makes one")]
+    NoTenantToWatchFor(TenantName),
     /// The system gave no thread.
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
@@ -147,6 +150,11 @@ pub async fn serve(
     let Parts { engine, encoder, registry_dir, registry_options, bundle, settings } = parts;
     let opening = tokio::task::spawn_blocking(move || Registry::open(&registry_dir, &registry_options));
     let registry = opening.await.map_err(|_| ServeError::WriterLost)??;
+    if let Some(WatchedFolder { tenant, .. }) = &settings.watch
+        && registry.tenant(tenant).is_none()
+    {
+        return Err(ServeError::NoTenantToWatchFor(tenant.clone()));
+    }
     let engine = Arc::new(Engine::start(engine).map_err(ServeError::Thread)?);
     let credentials = Arc::new(Credentials::default());
     let (writer, disk_failed) = Writer::new(registry, Arc::clone(&engine), encoder, Arc::clone(&credentials));
