@@ -164,7 +164,7 @@ pub async fn serve(
     let (adjusting, adjustable) = watch::channel(settings.adjustable(engine.limits()));
     let serving = Arc::new(Serving::new(Arc::clone(&engine), changes.clone(), phases, encoder_dir, adjustable.clone()));
     let (reporter, health_service) = tonic_health::server::health_reporter();
-    let health = Health::new(reporter).await;
+    let health = Health::new(reporter, settings.configuration.is_some()).await;
     let finder = Arc::new(Finder::new());
     let listing = settings.watch.is_some().then(Arc::<Listing>::default);
     let services = Services { serving: &serving, finder: &finder, listing: listing.as_ref() };
