@@ -55,11 +55,14 @@ mod status;
 mod registry_status;
 mod changes;
 mod change_log;
+mod retired_heads;
 mod boot;
 mod measured;
 mod health;
 mod metrics;
 mod serve;
+#[cfg(test)]
+mod testing;
 pub mod comparison;
 pub mod far_text;
 

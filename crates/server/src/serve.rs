@@ -43,6 +43,7 @@ use crate::metrics::Metrics;
 use crate::registry_tools::RegistryTools;
 use crate::reloading::{Reloader, Reloading};
 use crate::retention;
+use crate::retired_heads::free_in_time;
 use crate::samples::keep_current;
 use crate::server_config::ServerConfig;
 use crate::serving::{Phase, Serving};
@@ -223,6 +224,7 @@ pub async fn serve(
             end = follow(worker_state, &health) => end,
             () = tell_of_failure(disk_failed.clone(), &health) => Ok(()),
             () = retention::retire_in_time(&changes) => Ok(()),
+            never = free_in_time(&changes) => match never {},
             () = keep_current(&engine, finder.samples()) => Ok(()),
         }
     };
