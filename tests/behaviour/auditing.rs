@@ -11,11 +11,11 @@ async fn page(server: &TestServer, token: &str, request: v1::ListAuditEntriesReq
     server.audit().list_audit_entries(with(token, request)).await.unwrap().into_inner()
 }
 
-async fn newest(server: &TestServer, token: &str) -> v1::AuditEntry {
+pub(crate) async fn newest(server: &TestServer, token: &str) -> v1::AuditEntry {
     page(server, token, v1::ListAuditEntriesRequest::default()).await.entries.remove(0)
 }
 
-fn field<'a>(entry: &'a v1::AuditEntry, name: &str) -> (&'a str, &'a str) {
+pub(crate) fn field<'a>(entry: &'a v1::AuditEntry, name: &str) -> (&'a str, &'a str) {
     let field = entry.fields.iter().find(|field| field.name == name);
     let field = field.unwrap_or_else(|| panic!("no {name} in {entry:?}"));
     (&field.before, &field.after)

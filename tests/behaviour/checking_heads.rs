@@ -10,7 +10,7 @@ use crate::asking::{ask, input};
 use crate::command_line::headwater;
 use crate::installing::{folder, install, install_head, messages, version_that_answers};
 
-fn with_golden(head: &Head, text: &str, logits: Vec<f32>) -> Head {
+pub(crate) fn with_golden(head: &Head, text: &str, logits: Vec<f32>) -> Head {
     let input = Input { text: Some(text.to_owned()), ..Input::default() };
     let about = About { goldens: vec![Golden { input, logits, tolerance: 0.01 }], ..About::default() };
     Head::new(head.kind(), head.hidden(), HeadParts { about, ..head.parts().clone() }).unwrap()

@@ -9,7 +9,7 @@ use api::v1::server_service_client::ServerServiceClient;
 use cli::{DONE, REFUSED};
 use engine::Limits;
 use engine::testing::small_limits;
-use server::{Adjustable, ConfigOption, ConfigurationError, Configured, Reloading, Source};
+use server::{Adjustable, ConfigOption, ConfigurationError, Configured, Identities, Reloading, Source};
 use tests::{Surroundings, TestServer};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -23,12 +23,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What stands in a file that a test writes over, as numbers by name, and how often it has come into force.
 #[derive(Debug, Clone, Default)]
-struct File {
+pub(crate) struct File {
     shared: Arc<Mutex<(BTreeMap<&'static str, usize>, usize)>>,
 }
 
 impl File {
-    fn write(&self, entries: &[(&'static str, usize)]) {
+    pub(crate) fn write(&self, entries: &[(&'static str, usize)]) {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner).0 = entries.iter().copied().collect();
     }
 
@@ -60,12 +60,12 @@ impl File {
         let adjustable = Adjustable { limits, max_connections, drain, fit_memory_bytes: 1 << 20 };
         let shared = Arc::clone(&self.shared);
         let effect = Box::new(move || shared.lock().unwrap_or_else(PoisonError::into_inner).1 += 1);
-        Ok(Configured { options, adjustable, effect })
+        Ok(Configured { options, adjustable, identities: Identities::default(), effect })
     }
 }
 
 /// A server on a file, and the way to ask it for a reload without a call.
-async fn start(file: &File) -> (TestServer, mpsc::Sender<()>) {
+pub(crate) async fn start(file: &File) -> (TestServer, mpsc::Sender<()>) {
     let (asking, asked) = mpsc::channel(1);
     let first = file.read().unwrap();
     let again = file.clone();
@@ -75,7 +75,7 @@ async fn start(file: &File) -> (TestServer, mpsc::Sender<()>) {
     (TestServer::start_among(surroundings).await, asking)
 }
 
-async fn reload(server: &TestServer, check_only: bool) -> Result<v1::ReloadConfigResponse, Status> {
+pub(crate) async fn reload(server: &TestServer, check_only: bool) -> Result<v1::ReloadConfigResponse, Status> {
     let request = v1::ReloadConfigRequest { check_only };
     ServerServiceClient::new(server.channel()).reload_config(request).await.map(tonic::Response::into_inner)
 }

@@ -30,7 +30,7 @@ pub(crate) fn row(input: v1::Input, answer: Answer) -> v1::LabelledRow {
 }
 
 /// Rows whose one letter tells their label: early letters and late ones have different vectors.
-fn letters() -> Vec<v1::LabelledRow> {
+pub(crate) fn letters() -> Vec<v1::LabelledRow> {
     let label = |letter: char| Answer::Label(if letter < 'n' { "early" } else { "late" }.to_owned());
     ('a'..='z').map(|letter| row(input(&letter.to_string()), label(letter))).collect()
 }

@@ -15,13 +15,13 @@ use tonic::Code;
 use crate::command_line::headwater;
 use crate::installing::version_that_answers;
 
-fn head_folder(task: &str, seed: u16, encoder: Digest) -> HeadFolder {
+pub(crate) fn head_folder(task: &str, seed: u16, encoder: Digest) -> HeadFolder {
     let head = head(HeadKind::Classification, &["no", "yes"], seed);
     HeadFolder::of_head(&task.parse().unwrap(), &head, encoder).unwrap()
 }
 
 /// A data directory with these heads in a folder to watch.
-fn watched(heads: &[(&str, u16)]) -> (TempDir, Digest) {
+pub(crate) fn watched(heads: &[(&str, u16)]) -> (TempDir, Digest) {
     let data = TempDir::new().unwrap();
     let encoder = write_bundle(&data.path().join("other"), &[]);
     fs::create_dir(data.path().join("watched")).unwrap();

@@ -7,6 +7,8 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::asking::{ask, input};
+use crate::configuring;
+use crate::reflecting::services;
 
 async fn status_of(server: &TestServer, service: &str) -> ServingStatus {
     let request = HealthCheckRequest { service: service.to_owned() };
@@ -24,7 +26,28 @@ async fn not_serving_until_the_encoder_is_warm() {
     assert_eq!(early.code(), Code::Unavailable);
     server.gate.open();
     server.until(ServingStatus::Serving).await;
-    for service in ["", "headwater.v1.ClassifierService", "headwater.v1.CatalogService", "headwater.v1.HeadService"] {
-        assert_eq!(status_of(&server, service).await, ServingStatus::Serving, "{service}");
+    assert_eq!(status_of(&server, "").await, ServingStatus::Serving);
+}
+
+#[tokio::test]
+async fn every_service_that_reflection_tells_of_has_its_own_health() {
+    let (server, _asking) = configuring::start(&configuring::File::default()).await;
+    let services = services(&server).await;
+    let ours: Vec<_> = services.iter().filter(|name| name.starts_with("headwater.")).collect();
+    assert!(ours.len() >= 7, "{services:?}");
+    for service in ours {
+        let request = HealthCheckRequest { service: service.clone() };
+        let told = HealthClient::new(server.channel()).check(request).await.map(|reply| reply.into_inner().status());
+        assert_eq!(told.map_err(|refusal| refusal.code()), Ok(ServingStatus::Serving), "{service}");
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_is_not_there_has_no_health() {
+    let server = TestServer::start().await;
+    for service in ["headwater.v1.ServerService", "headwater.v1.NoService"] {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        let told = HealthClient::new(server.channel()).check(request).await;
+        assert_eq!(told.expect_err(service).code(), Code::NotFound);
     }
 }

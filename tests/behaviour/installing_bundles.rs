@@ -13,17 +13,18 @@ use tests::{HIDDEN, TestServer, head, write_bundle};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
+use crate::checking_heads::with_golden;
 use crate::command_line::headwater;
 use crate::installing::{folder, version_that_answers};
 
 /// Heads of a bundle: how each is called, and its files.
-type Heads = Vec<(String, HeadFolder)>;
+pub(crate) type Heads = Vec<(String, HeadFolder)>;
 
-fn labelled(server: &TestServer, task: &str, seed: u16) -> (String, HeadFolder) {
+pub(crate) fn labelled(server: &TestServer, task: &str, seed: u16) -> (String, HeadFolder) {
     (task.to_owned(), folder(server, task, &head(HeadKind::Classification, &["no", "yes"], seed)))
 }
 
-fn messages(header: v1::BundleHeader, heads: &Heads) -> Vec<v1::InstallBundleRequest> {
+pub(crate) fn messages(header: v1::BundleHeader, heads: &Heads) -> Vec<v1::InstallBundleRequest> {
     let message = |part| v1::InstallBundleRequest { part: Some(part) };
     let mut messages = vec![message(Part::Header(header))];
     for (name, folder) in heads {
@@ -36,7 +37,7 @@ fn messages(header: v1::BundleHeader, heads: &Heads) -> Vec<v1::InstallBundleReq
     messages
 }
 
-fn header(heads: &Heads) -> v1::BundleHeader {
+pub(crate) fn header(heads: &Heads) -> v1::BundleHeader {
     v1::BundleHeader { heads: heads.len() as u32, ..v1::BundleHeader::default() }
 }
 
@@ -126,6 +127,32 @@ async fn one_bad_head_keeps_all_out_and_every_fault_is_told() {
         assert_eq!(version_that_answers(&server, task).await, Err(Code::NotFound));
     }
     assert_eq!(generation(&server).await, before);
+}
+
+#[tokio::test]
+async fn a_refused_head_is_told_of_its_task_until_a_good_one_comes() {
+    let server = TestServer::start().await;
+    let refused = async |task: &str| {
+        let request = v1::ListVersionsRequest { task: task.to_owned() };
+        server.heads().list_versions(request).await.unwrap().into_inner().refused
+    };
+    let misses = with_golden(&head(HeadKind::Classification, &["no", "yes"], 2), "one two", vec![100.0, 0.0]);
+    let (_, mut flipped) = labelled(&server, "topics", 3);
+    *flipped.weights.last_mut().unwrap() ^= 1;
+    let heads: Heads = vec![
+        ("mood".into(), folder(&server, "mood", &misses)),
+        ("topics".into(), flipped),
+        labelled(&server, "help", 1),
+    ];
+    install(&server, messages(header(&heads), &heads)).await.1.expect_err("two of three are bad");
+    let [missed, broken] = [refused("mood").await.unwrap(), refused("topics").await.unwrap()];
+    assert!(missed.reason.contains("golden") && missed.head_digest.starts_with("sha256:"), "{missed:?}");
+    assert_eq!((missed.source.as_str(), broken.source.as_str()), ("uploaded bundle", "uploaded bundle"));
+    assert_eq!((broken.head_digest.as_str(), refused("help").await), ("", None));
+    assert_eq!(server.metric("heads_refused_total").await, 2);
+    let good: Heads = vec![labelled(&server, "mood", 7)];
+    install(&server, messages(header(&good), &good)).await.1.unwrap();
+    assert_eq!(refused("mood").await, None);
 }
 
 #[tokio::test]

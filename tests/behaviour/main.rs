@@ -4,9 +4,11 @@
 
 mod asking;
 mod auditing;
+mod auditing_reloads;
 mod backing_up;
 mod caching;
 mod certificates;
+mod changing_identities;
 mod checking_heads;
 mod choosing;
 mod classifying;
@@ -29,6 +31,7 @@ mod fitting;
 mod hanging_on;
 mod health;
 mod heads_folder;
+mod heads_folder_of_a_tenant;
 mod installing;
 mod installing_bundles;
 mod listing;
@@ -41,6 +44,7 @@ mod reflecting;
 mod refusing;
 mod repeating;
 mod retaining;
+mod revoking;
 mod rolling_back;
 mod replicas;
 mod rewards;

@@ -36,7 +36,10 @@ fn unchanging() -> Reloading {
         drain: Duration::from_secs(10),
         fit_memory_bytes: 1 << 20,
     };
-    let read = move || Ok(Configured { options: Vec::new(), adjustable, effect: Box::new(|| ()) });
+    let read = move || {
+        let identities = Identities::default();
+        Ok(Configured { options: Vec::new(), adjustable, identities, effect: Box::new(|| ()) })
+    };
     // No signal is heard.
     let (_, asked) = tokio::sync::mpsc::channel(1);
     Reloading { options: Vec::new(), read: Arc::new(read), asked }

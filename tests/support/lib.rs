@@ -12,4 +12,4 @@ pub use gate::{Gate, GatedModel};
 pub use heads::{HIDDEN, constant, head, write_bundle};
 pub use pretended::serve_until_killed;
 pub use random::Random;
-pub use test_server::{Surroundings, TestServer};
+pub use test_server::{Surroundings, TestServer, first_token};

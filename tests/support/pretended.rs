@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::testing::{CountingModel, WordTokenizer, small_limits};
-use engine::{EngineParts, Model};
+use engine::{EngineParts, Model, TenantName};
 use registry::{Bundle, OpenOptions};
 use server::{Access, Parts, Settings, WatchedFolder};
 use tokio::net::TcpListener;
@@ -28,9 +28,11 @@ pub(crate) fn parts(folder: &Path, bundle: &Path, engine: EngineParts, metrics: 
             access: Access::Open,
             reflection: true,
             fit_memory_bytes: 1 << 20,
-            watch: Some(folder.join("watched"))
-                .filter(|dir| dir.is_dir())
-                .map(|dir| WatchedFolder { dir, every: Duration::from_millis(5) }),
+            watch: Some(folder.join("watched")).filter(|dir| dir.is_dir()).map(|dir| WatchedFolder {
+                dir,
+                tenant: TenantName::default_tenant(),
+                every: Duration::from_millis(5),
+            }),
             metrics,
             tls: None,
             configuration: None,

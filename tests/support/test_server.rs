@@ -46,6 +46,8 @@ pub struct Surroundings {
     pub drain: Duration,
     /// Who may call.
     pub access: Access,
+    /// Whose heads a folder `watched` of the data directory holds.
+    pub watch_tenant: TenantName,
 }
 
 impl Default for Surroundings {
@@ -56,6 +58,7 @@ impl Default for Surroundings {
             max_connections: 64,
             drain: Duration::from_secs(10),
             access: Access::Open,
+            watch_tenant: TenantName::default_tenant(),
         }
     }
 }
@@ -139,6 +142,11 @@ impl TestServer {
         server
     }
 
+    /// A server on a data directory of the caller's, which may not get as far as to serve.
+    pub async fn begin_in_folder(folder: TempDir, surroundings: Surroundings) -> Self {
+        Self::start_in(folder, (small_limits(), 1), Gate::default(), surroundings).await
+    }
+
     /// The data directory.
     #[must_use]
     pub fn folder(&self) -> &Path {
@@ -171,13 +179,16 @@ impl TestServer {
         surroundings: Surroundings,
     ) -> Self {
         let (gate, rows) = watch;
-        let Surroundings { tls, configuration, max_connections, drain, access } = surroundings;
+        let Surroundings { tls, configuration, max_connections, drain, access, watch_tenant } = surroundings;
         let (tls, client_tls) = tls.unzip();
         let metrics = TcpListener::bind("127.0.0.1:0").await.expect("the system gives a port");
         let metrics_address = metrics.local_addr().expect("a bound listener has an address");
         let mut parts = pretended::parts(folder.path(), bundle, engine, Some(metrics));
         parts.settings =
             Settings { tls, configuration, max_connections, drain, access: access.clone(), ..parts.settings };
+        if let Some(watch) = &mut parts.settings.watch {
+            watch.tenant = watch_tenant;
+        }
         let encoder = parts.encoder;
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("the system gives a port");
         let address = listener.local_addr().expect("a bound listener has an address");
@@ -344,8 +355,12 @@ impl TestServer {
     }
 }
 
-/// A token that is good for everything, made before the server starts.
-fn first_token(registry: &Path) -> String {
+/// A token of the tenant `default` that is good for everything, made in a registry that no server has open.
+///
+/// # Panics
+/// Where the registry does not open or does not take it.
+#[must_use]
+pub fn first_token(registry: &Path) -> String {
     let options = OpenOptions { ballast_bytes: 0, ..OpenOptions::SERVER };
     let mut registry = Registry::open(registry, &options).expect("a new folder opens");
     let (id, text, digest) = server::credentials::mint().expect("the system gives random bytes");

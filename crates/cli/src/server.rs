@@ -16,7 +16,7 @@ use crate::session::{Outcome, Session};
 pub(crate) enum Verb {
     /// Show every option with the value in force and where it comes from.
     Config,
-    /// Read configuration file and certificates again.
+    /// Read configuration file, certificates and identities again.
     Reload(ReloadArguments),
 }
 
@@ -71,6 +71,7 @@ async fn reload(
             "changed": fields(&reply.changed),
             "needs_restart": fields(&reply.needs_restart),
             "certificates_changed": reply.certificates_changed,
+            "identities_changed": reply.identities_changed,
         }))?;
         return Ok(Outcome::Done);
     }
@@ -83,7 +84,12 @@ async fn reload(
     if reply.certificates_changed {
         session.printer.line("new certificates are in use")?;
     }
-    if reply.changed.is_empty() && reply.needs_restart.is_empty() && !reply.certificates_changed {
+    if reply.identities_changed {
+        let verb = if arguments.check { "would stand" } else { "stand" };
+        session.printer.line(&format!("certificates of clients {verb} for others than before"))?;
+    }
+    let options_differ = !(reply.changed.is_empty() && reply.needs_restart.is_empty());
+    if !options_differ && !reply.certificates_changed && !reply.identities_changed {
         session.printer.line("nothing changes")?;
     }
     Ok(Outcome::Done)

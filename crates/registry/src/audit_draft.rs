@@ -1,4 +1,5 @@
-//! What the audit log says of a change: the difference between what is and what will be.
+//! What the audit log says of a change: the difference between what is and what will be. Of a configuration, which is
+//! not stored, whoever changes it says what differs.
 
 use std::collections::BTreeSet;
 
@@ -38,6 +39,7 @@ impl Draft<'_> {
             let before = self.state.task(key).unwrap_or(&empty);
             entry.keep(task_fields(&self.prefix(format!("task {}", key.task)), before, task));
         }
+        entry.keep(self.configured.iter().cloned());
         Some(entry)
     }
 
@@ -47,6 +49,9 @@ impl Draft<'_> {
             let stored = token.as_ref().or_else(|| self.state.tokens.get(id).map(AsRef::as_ref));
             stored.map(|token| token.tenant.clone())
         };
+        if !self.configured.is_empty() {
+            return Some((TenantName::default_tenant(), "configuration".to_owned()));
+        }
         if let Some((name, _)) = self.tenants.first_key_value() {
             return Some((name.clone(), format!("tenant {name}")));
         }

@@ -23,10 +23,10 @@ const NOTHING: &str = "";
 pub struct Author {
     /// The caller's tenant.
     pub tenant: TenantName,
-    /// `token:` and the token's id, `certificate:` and its name, `nobody` where nobody has to say who they are, `server`
-    /// for what the server does by itself.
+    /// `token:` and the token's id, `certificate:` and its name, `nobody` where nobody has to say who they are, `signal`
+    /// for whoever may send the process one, `server` for what the server does by itself.
     pub actor: String,
-    /// The method called, or the command run.
+    /// The method called, the command run, or the signal.
     pub method: String,
 }
 
@@ -67,6 +67,12 @@ impl Author {
         Self { tenant: TenantName::default_tenant(), actor: "server".to_owned(), method: shown(method) }
     }
 
+    /// Whoever has sent the process this signal.
+    #[must_use]
+    pub fn signal(name: &str) -> Self {
+        Self { tenant: TenantName::default_tenant(), actor: "signal".to_owned(), method: shown(name) }
+    }
+
     /// Whether it is the server itself.
     pub(crate) fn is_server(&self) -> bool {
         self.actor == "server"
@@ -74,8 +80,9 @@ impl Author {
 }
 
 impl AuditField {
-    /// The field, if it differs.
-    pub(crate) fn of(name: impl Into<String>, before: Option<String>, after: Option<String>) -> Option<Self> {
+    /// The field, if it differs; what is long or would break a line is shown as [`shown`] does.
+    #[must_use]
+    pub fn of(name: impl Into<String>, before: Option<String>, after: Option<String>) -> Option<Self> {
         if before == after {
             return None;
         }

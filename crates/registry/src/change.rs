@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use engine::{About, Alias, Head, Quota, Retention, Selector, TaskKey, TenantName, Traffic, Version};
 
+use crate::audit_log::AuditField;
 use crate::digest::Digest;
 use crate::tenants::{NewToken, TokenId};
 
@@ -118,6 +119,11 @@ pub enum Change {
     RevokeToken {
         /// The token.
         id: TokenId,
+    },
+    /// Changes nothing that is stored beside the audit log, which is to say that the server's configuration changes.
+    Configure {
+        /// What of it differs; without any, nothing changes.
+        fields: Vec<AuditField>,
     },
 }
 

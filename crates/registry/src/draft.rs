@@ -6,6 +6,7 @@ use std::sync::Arc;
 use engine::{About, Adapter, Alias, Head, HeadParts, Retention, TaskKey, TaskName, TenantName, Traffic, Version};
 
 use crate::adapter_tensors;
+use crate::audit_log::AuditField;
 use crate::change::{Action, HeadObjects, HistoryEntry, Install, Installed, MAX_ALIASES, StoredTask};
 use crate::digest::Digest;
 use crate::error::RegistryError;
@@ -33,6 +34,8 @@ pub(crate) struct Draft<'state> {
     pub(crate) tenants: BTreeMap<TenantName, Option<StoredTenant>>,
     /// The tokens, likewise.
     pub(crate) tokens: BTreeMap<TokenId, Option<StoredToken>>,
+    /// What differs in the server's configuration, which is not stored here.
+    pub(crate) configured: Vec<AuditField>,
     /// New task names of this draft by their lower-case form.
     new_names: HashMap<(TenantName, String), TaskName>,
 }
@@ -52,6 +55,7 @@ impl<'state> Draft<'state> {
             history: None,
             tenants: BTreeMap::new(),
             tokens: BTreeMap::new(),
+            configured: Vec::new(),
             new_names: HashMap::new(),
         }
     }

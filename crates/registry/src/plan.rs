@@ -81,6 +81,7 @@ pub(crate) fn plan(
         Change::DeleteTenant { name, with_heads } => draft.delete_tenant(name, with_heads)?,
         Change::CreateToken(token) => draft.create_token(token)?,
         Change::RevokeToken { id } => draft.revoke_token(id)?,
+        Change::Configure { fields } => draft.configured = fields,
     }
     draft.retire_touched()?;
     if !author.is_server() {

@@ -146,6 +146,11 @@ impl Registry {
         Ok(committed)
     }
 
+    /// Lets go of the memory of heads that were deleted while somebody outside held them, once nobody does.
+    pub fn forget_freed(&mut self) {
+        self.state.forget_freed();
+    }
+
     /// Every task that has versions, sorted by tenant and name.
     pub fn tasks(&self) -> impl Iterator<Item = (&TaskKey, &Arc<StoredTask>)> {
         self.state.tasks()

@@ -144,11 +144,15 @@ impl State {
             }
         }
         if !dropped.is_empty() {
-            // A weak reference keeps the numbers' memory, so dead ones go at once.
-            self.tensors.retain(|_, numbers| numbers.strong_count() > 0);
-            self.adapters.retain(|_, adapter| adapter.strong_count() > 0);
+            self.forget_freed();
         }
         committed
+    }
+
+    /// Lets go of numbers that no head holds any more: a weak reference keeps their memory.
+    pub(crate) fn forget_freed(&mut self) {
+        self.tensors.retain(|_, numbers| numbers.strong_count() > 0);
+        self.adapters.retain(|_, adapter| adapter.strong_count() > 0);
     }
 
     fn put_task(&mut self, key: TaskKey, task: Arc<StoredTask>) {
@@ -200,4 +204,29 @@ pub(crate) fn referenced_in(records: &Records) -> HashSet<Digest> {
         })
         .flat_map(|objects| objects.iter().collect::<Vec<_>>())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit_log::Author;
+    use crate::change::Change;
+    use crate::plan::plan;
+    use crate::testing::{install, key};
+
+    #[test]
+    fn numbers_of_a_deleted_head_are_kept_no_longer_than_somebody_holds_them() {
+        let mut state = State::default();
+        let apply = |state: &mut State, change| {
+            let plan = plan(state, change, (&Author::server("test"), 0)).unwrap();
+            state.publish(plan)
+        };
+        let head = apply(&mut state, Change::Install(install("a", 1))).installed.remove(0);
+        let change = Change::DeleteVersion { key: key("a"), version: head.version, with_aliases: true };
+        drop(apply(&mut state, change));
+        assert!(!state.tensors.is_empty(), "equal numbers that come now would be shared");
+        drop(head);
+        state.forget_freed();
+        assert!(state.tensors.is_empty());
+    }
 }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use engine::{Lane, Shares, TenantName};
 use http::{HeaderMap, Request, header};
-use registry::{Author, Scope, Scopes};
+use registry::{Author, Scope, Scopes, TokenId};
 use tonic::Status;
 
 use crate::caller::{Admitted, Caller};
@@ -31,18 +32,48 @@ pub enum Access {
     },
 }
 
+/// Whom a server lets in that asks who they are.
+#[derive(Debug)]
+pub(crate) struct Known {
+    /// The tenant whose heads everybody may read.
+    catalogue: Option<TenantName>,
+    credentials: Arc<Credentials>,
+    /// Whom client certificates stand for; a reload replaces the list as a whole.
+    identities: ArcSwap<Identities>,
+}
+
+/// What has let a caller in.
+#[derive(Debug)]
+pub(crate) enum Credential {
+    /// A token of this id.
+    Token(TokenId),
+    /// A certificate of this identity.
+    Certificate(String),
+}
+
 /// The door of a server.
 #[derive(Debug, Clone)]
 pub(crate) struct Auth {
-    access: Arc<Access>,
-    credentials: Arc<Credentials>,
+    /// Whom it lets in; `None` where that is everybody.
+    known: Option<Arc<Known>>,
     /// What each tenant may use.
     shares: Arc<Shares>,
 }
 
 impl Auth {
     pub(crate) fn new(access: Access, credentials: Arc<Credentials>, shares: Arc<Shares>) -> Self {
-        Self { access: Arc::new(access), credentials, shares }
+        let known = match access {
+            Access::Open => None,
+            Access::Credentials { catalogue, identities } => {
+                Some(Arc::new(Known { catalogue, credentials, identities: ArcSwap::from_pointee(identities) }))
+            }
+        };
+        Self { known, shares }
+    }
+
+    /// Whom the door lets in, where it asks.
+    pub(crate) fn known(&self) -> Option<&Arc<Known>> {
+        self.known.as_ref()
     }
 
     /// The caller of `request`. `None`: the method asks nobody who they are.
@@ -52,7 +83,7 @@ impl Auth {
     /// RESOURCE_EXHAUSTED where the tenant has made all the calls that it may.
     pub(crate) fn admit<B>(&self, request: &Request<B>) -> Result<Option<Caller>, Status> {
         let path = request.uri().path();
-        let Access::Credentials { catalogue, identities } = &*self.access else {
+        let Some(known) = &self.known else {
             let caller = anybody(path);
             check_tenant(request.headers(), caller.tenant())?;
             self.count(rule(path), &caller)?;
@@ -62,8 +93,7 @@ impl Auth {
         if rule == Some(Rule::Anybody) {
             return Ok(None);
         }
-        let admitted = self.standing(request, identities).ok_or_else(status::unauthenticated)?;
-        let caller = Caller::new(Admitted { catalogue: catalogue.clone(), ..admitted });
+        let caller = Caller::new(self.standing(request, known).ok_or_else(status::unauthenticated)?);
         match rule {
             None => return Err(status::no_such_method()),
             Some(Rule::Needs(scope)) if !caller.scopes().holds(scope) => {
@@ -87,20 +117,51 @@ impl Auth {
     }
 
     /// What the call's credential says: a token where there is one, else the certificate of its connection.
-    fn standing<B>(&self, request: &Request<B>, identities: &Identities) -> Option<Admitted> {
-        let method = request.uri().path().to_owned();
-        if request.headers().contains_key(header::AUTHORIZATION) {
-            let (id, token) = self.credentials.find(bearer(request.headers())?)?;
-            let author = Author { tenant: token.tenant.clone(), actor: format!("token:{id}"), method };
-            let token_of_caller = Some((Arc::clone(&self.credentials), id));
-            let lane = self.shares.lane(&token.tenant);
-            return Some(Admitted { author, lane, scopes: token.scopes, catalogue: None, token: token_of_caller });
+    fn standing<B>(&self, request: &Request<B>, known: &Arc<Known>) -> Option<Admitted> {
+        let (credential, tenant, scopes) = if request.headers().contains_key(header::AUTHORIZATION) {
+            let (id, token) = known.credentials.find(bearer(request.headers())?)?;
+            (Credential::Token(id), token.tenant.clone(), token.scopes)
+        } else {
+            let PeerIdentity(identity) = request.extensions().get()?;
+            let (tenant, scopes) = known.of_certificate(identity)?;
+            (Credential::Certificate(identity.clone()), tenant, scopes)
+        };
+        let actor = match &credential {
+            Credential::Token(id) => format!("token:{id}"),
+            Credential::Certificate(identity) => format!("certificate:{identity}"),
+        };
+        let lane = self.shares.lane(&tenant);
+        let author = Author { tenant, actor, method: request.uri().path().to_owned() };
+        let catalogue = known.catalogue.clone();
+        Some(Admitted { author, lane, scopes, catalogue, let_in: Some((Arc::clone(known), credential)) })
+    }
+}
+
+impl Known {
+    /// Certificates stand for these from now on.
+    pub(crate) fn replace_identities(&self, identities: Identities) {
+        self.identities.store(Arc::new(identities));
+    }
+
+    /// The list in force.
+    pub(crate) fn identities(&self) -> Arc<Identities> {
+        self.identities.load_full()
+    }
+
+    /// Whether a credential that was good for `tenant` and `scopes` still is.
+    pub(crate) fn is_good(&self, credential: &Credential, (tenant, scopes): (&TenantName, Scopes)) -> bool {
+        match credential {
+            Credential::Token(id) => self.credentials.is_good(*id),
+            Credential::Certificate(identity) => {
+                self.of_certificate(identity).is_some_and(|(now, good_for)| now == *tenant && good_for == scopes)
+            }
         }
-        let PeerIdentity(identity) = request.extensions().get()?;
-        let (tenant, scopes) = identities.find(identity).filter(|(tenant, _)| self.credentials.has_tenant(tenant))?;
-        let author = Author { tenant: tenant.clone(), actor: format!("certificate:{identity}"), method };
-        let lane = self.shares.lane(tenant);
-        Some(Admitted { author, lane, scopes: *scopes, catalogue: None, token: None })
+    }
+
+    /// Whom a certificate stands for, while there is such a tenant, and what for.
+    fn of_certificate(&self, identity: &str) -> Option<(TenantName, Scopes)> {
+        let identities = self.identities.load();
+        identities.find(identity).filter(|(tenant, _)| self.credentials.has_tenant(tenant)).cloned()
     }
 }
 
@@ -108,7 +169,7 @@ impl Auth {
 pub(crate) fn anybody(path: &str) -> Caller {
     let tenant = TenantName::default_tenant();
     let author = Author { tenant, actor: "nobody".to_owned(), method: path.to_owned() };
-    Caller::new(Admitted { author, lane: Lane::default(), scopes: Scopes::all(), catalogue: None, token: None })
+    Caller::new(Admitted { author, lane: Lane::default(), scopes: Scopes::all(), catalogue: None, let_in: None })
 }
 
 /// The token's text; `None` where the header is there twice or is of another kind.
@@ -137,9 +198,14 @@ mod tests {
     const ROLLBACK: &str = "/headwater.v1.HeadService/Rollback";
 
     fn door() -> Auth {
+        door_of("acme")
+    }
+
+    /// A door whose list names `acme`, where the only tenant is this one.
+    fn door_of(tenant: &str) -> Auth {
         let identities = Identities::parse("acme infer spiffe://acme/web").unwrap();
         let access = Access::Credentials { catalogue: None, identities };
-        Auth::new(access, Arc::new(Credentials::of_tenant("acme")), Arc::default())
+        Auth::new(access, Arc::new(Credentials::of_tenant(tenant)), Arc::default())
     }
 
     fn request(path: &str, identity: Option<&str>) -> Request<()> {
@@ -160,6 +226,22 @@ mod tests {
     }
 
     #[test]
+    fn another_list_counts_for_the_next_call_and_for_calls_under_way() {
+        let door = door();
+        let ask = || door.admit(&request(CLASSIFY, Some("spiffe://acme/web")));
+        let caller = ask().unwrap().unwrap();
+        for (list, still_good, comes_in) in [
+            ("acme infer spiffe://acme/web\nacme heads other", true, true),
+            ("acme infer,heads spiffe://acme/web", false, true),
+            ("acme infer spiffe://acme/other", false, false),
+        ] {
+            door.known().unwrap().replace_identities(Identities::parse(list).unwrap());
+            assert_eq!(caller.check_still_good().is_ok(), still_good, "{list}");
+            assert_eq!(ask().is_ok(), comes_in, "{list}");
+        }
+    }
+
+    #[test]
     fn a_certificate_that_is_unknown_and_none_are_alike() {
         for identity in [Some("spiffe://acme"), Some(""), None] {
             let refused = door().admit(&request(CLASSIFY, identity)).unwrap_err();
@@ -172,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_certificate_of_a_tenant_that_is_gone_stands_for_nobody() {
-        let gone = Auth { credentials: Arc::new(Credentials::of_tenant("other")), ..door() };
+        let gone = door_of("other");
         let refused = gone.admit(&request(CLASSIFY, Some("spiffe://acme/web"))).unwrap_err();
         assert_eq!(refused.code(), Code::Unauthenticated);
     }

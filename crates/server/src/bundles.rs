@@ -16,12 +16,14 @@ use self::events::Teller;
 use self::intake::{Bundle, Candidate};
 use crate::caller::Caller;
 use crate::changes::Writer;
-use crate::install::Fitting;
+use crate::install::{Fitting, remember};
 use crate::serving::Serving;
 use crate::status;
 
 /// Heads on trial at the same time, so that their rows share batches.
 const TRIALS_AT_ONCE: usize = 16;
+/// Where the heads of a bundle came from, for whoever looks at their tasks.
+const SOURCE: &str = "uploaded bundle";
 /// Messages that wait for the caller.
 const MAX_WAITING: usize = 16;
 
@@ -54,7 +56,8 @@ async fn install(
     (parts, mut teller): (Streaming<v1::InstallBundleRequest>, Teller),
 ) -> Result<(), Status> {
     let info = serving.engine().info().ok_or_else(|| status::of_engine(EngineError::Starting))?;
-    let Bundle { candidates, make_live, mut refused } = intake::receive(parts, (info, caller), &mut teller).await?;
+    let Bundle { candidates, make_live, mut refused } =
+        intake::receive(parts, (serving, info, caller), &mut teller).await?;
     let announced = candidates.len() + refused;
     refused += try_each(serving, &candidates, &mut teller).await?;
     if refused > 0 {
@@ -64,8 +67,12 @@ async fn install(
     teller.now(v1::Stage::Installing, 0, announced).await;
     let fittings: Vec<_> = candidates.into_iter().map(|candidate| candidate.fitting).collect();
     let keys: Vec<_> = fittings.iter().map(|fitting| fitting.key.clone()).collect();
-    let report = serving.changes().run(caller.author(), move |writer| place(writer, fittings, make_live)).await?;
-    let report = report.map_err(status::of_registry)?;
+    let still_good = caller.clone();
+    let apply = move |writer: &mut Writer| {
+        still_good.check_still_good()?;
+        place(writer, fittings, make_live).map_err(status::of_registry)
+    };
+    let report = serving.changes().run(caller.author(), apply).await??;
     keys.iter().for_each(|key| serving.refusals().clear(key));
     teller.report(report).await;
     Ok(())
@@ -75,15 +82,16 @@ async fn install(
 async fn try_each(serving: &Serving, candidates: &[Candidate], teller: &mut Teller) -> Result<usize, Status> {
     let heads: Vec<_> = candidates
         .iter()
-        .map(|candidate| (candidate.name.clone(), Arc::clone(&candidate.fitting.head), serving.shared_engine()))
+        .enumerate()
+        .map(|(place, candidate)| (place, Arc::clone(&candidate.fitting.head), serving.shared_engine()))
         .collect();
-    let trials = stream::iter(heads).map(|(name, head, engine)| async move { (name, engine.try_head(head).await) });
+    let trials = stream::iter(heads).map(|(place, head, engine)| async move { (place, engine.try_head(head).await) });
     let mut trials = std::pin::pin!(trials.buffer_unordered(TRIALS_AT_ONCE));
     let (mut done, mut refused) = (0, 0);
-    while let Some((name, tried)) = trials.next().await {
-        match tried {
-            Ok(()) => {}
-            Err(error) => {
+    while let Some((place, tried)) = trials.next().await {
+        match (tried, candidates.get(place)) {
+            (Ok(()), _) | (Err(_), None) => {}
+            (Err(error), Some(Candidate { name, fitting })) => {
                 let is_its_fault = matches!(error, EngineError::NotFinite);
                 let reason = error.to_string();
                 let refusal = status::of_engine(error);
@@ -91,7 +99,8 @@ async fn try_each(serving: &Serving, candidates: &[Candidate], teller: &mut Tell
                     return Err(refusal);
                 }
                 refused += 1;
-                teller.bad_head(&name, &reason).await;
+                remember(serving, (&fitting.key, &fitting.head, fitting.encoder), (&refusal, SOURCE));
+                teller.bad_head(name, &reason).await;
             }
         }
         done += 1;

@@ -1,14 +1,19 @@
 //! Who calls: the tenant, what the credential is good for, and the name that goes into the audit log.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use engine::{Lane, LiveTable, TenantName};
-use registry::{Author, Scopes, TokenId};
+use registry::{Author, Scopes};
+use tokio::time::sleep;
 use tonic::{Extensions, Status};
 
-use crate::credentials::Credentials;
+use crate::auth::{Credential, Known};
 use crate::status;
 use crate::view::View;
+
+/// A credential that has ended is noticed this much later at most, and revoking one promises a second.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
 
 /// A caller that was let in. Rides in the request's extensions.
 #[derive(Debug, Clone)]
@@ -25,8 +30,8 @@ pub(crate) struct Admitted {
     pub(crate) scopes: Scopes,
     /// The tenant whose heads everybody may read.
     pub(crate) catalogue: Option<TenantName>,
-    /// The token that let the caller in, if one did, and where it is looked up again.
-    pub(crate) token: Option<(Arc<Credentials>, TokenId)>,
+    /// What let the caller in, if anybody asked for it, and where it is looked up again.
+    pub(crate) let_in: Option<(Arc<Known>, Credential)>,
 }
 
 impl Caller {
@@ -65,13 +70,29 @@ impl Caller {
         View { tenant: self.tenant(), lane: self.lane(), catalogue, live }
     }
 
-    /// Whether the credential is still good: a stream may outlive it.
+    /// Whether the caller has a credential, which may end.
+    pub(crate) fn can_end(&self) -> bool {
+        self.0.let_in.is_some()
+    }
+
+    /// Returns once the credential is good no more, which is looked at again and again.
+    pub(crate) async fn no_longer_good(&self) -> Status {
+        loop {
+            sleep(BETWEEN_LOOKS).await;
+            if let Err(refusal) = self.check_still_good() {
+                return refusal;
+            }
+        }
+    }
+
+    /// Whether the credential is still good: a stream, or a change that was long under way, may outlive it.
     ///
     /// # Errors
     /// UNAUTHENTICATED.
     pub(crate) fn check_still_good(&self) -> Result<(), Status> {
-        match &self.0.token {
-            Some((credentials, id)) if !credentials.is_good(*id) => Err(status::unauthenticated()),
+        let standing = (self.tenant(), self.scopes());
+        match &self.0.let_in {
+            Some((known, credential)) if !known.is_good(credential, standing) => Err(status::unauthenticated()),
             Some(_) | None => Ok(()),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use engine::{Alias, Engine, LiveTask, LiveTraffic, ModelInfo, Reads, ServedHead, TaskKey};
+use engine::{Alias, Engine, Head, LiveTask, LiveTraffic, ModelInfo, Reads, ServedHead, TaskKey};
 use registry::{Author, Change, Committed, Digest, Installed, Registry, RegistryError, StoredTask, Swept};
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::Status;
@@ -10,6 +10,7 @@ use tracing::{info, warn};
 
 use crate::change_log::ChangeLog;
 use crate::credentials::Credentials;
+use crate::retired_heads::{RetiredHeads, no_longer_served};
 use crate::status;
 
 /// Jobs that may wait for the writer; one more is refused. Enough for a hundred callers who install at once and list.
@@ -22,6 +23,7 @@ type Job = Box<dyn FnOnce(&mut Writer) + Send>;
 pub(crate) struct Changes {
     jobs: mpsc::Sender<Job>,
     log: Arc<ChangeLog>,
+    retired: watch::Receiver<usize>,
 }
 
 /// Owns the registry, and alone alters the live table.
@@ -37,13 +39,15 @@ pub(crate) struct Writer {
     /// Turns true when the disk has failed and changes are taken no more; the server holds the other end.
     failed: watch::Sender<bool>,
     log: Arc<ChangeLog>,
+    /// Heads that are served no longer and that calls may still hold.
+    retired: RetiredHeads,
 }
 
 impl Changes {
     /// Starts the writer on a thread of its own; the thread ends when the last handle is gone.
     pub(crate) fn start(writer: Writer) -> std::io::Result<(Self, std::thread::JoinHandle<Writer>)> {
         let (jobs, mut waiting) = mpsc::channel::<Job>(MAX_WAITING);
-        let log = Arc::clone(&writer.log);
+        let (log, retired) = (Arc::clone(&writer.log), writer.retired.left());
         let work = move || {
             let mut writer = writer;
             while let Some(job) = waiting.blocking_recv() {
@@ -52,12 +56,17 @@ impl Changes {
             writer
         };
         let thread = std::thread::Builder::new().name("registry".into()).spawn(work)?;
-        Ok((Self { jobs, log }, thread))
+        Ok((Self { jobs, log, retired }, thread))
     }
 
     /// What the writer has shown, generation by generation.
     pub(crate) fn log(&self) -> &ChangeLog {
         &self.log
+    }
+
+    /// How many heads are served no longer and still held by calls.
+    pub(crate) fn retired_heads(&self) -> watch::Receiver<usize> {
+        self.retired.clone()
     }
 
     /// Runs `job` on the writer's thread, after the jobs before it. What it changes is `author`'s doing.
@@ -87,7 +96,8 @@ impl Writer {
     ) -> (Self, watch::Receiver<bool>) {
         let (failed, failure) = watch::channel(registry.is_read_only().is_some());
         let author = Author::server("start");
-        let writer = Self { registry, engine, encoder, author, credentials, failed, log: Arc::default() };
+        let (log, retired) = (Arc::default(), RetiredHeads::default());
+        let writer = Self { registry, engine, encoder, author, credentials, failed, log, retired };
         writer.publish_tenants();
         (writer, failure)
     }
@@ -119,10 +129,19 @@ impl Writer {
             self.publish_tenants();
         }
         for (key, task) in &committed.tasks {
-            self.publish(key, task.as_deref());
+            let Published { retired, .. } = self.publish(key, task.as_deref());
+            self.retired.take(retired);
         }
+        self.free_retired_heads();
         self.log.note(committed.generation, committed.tasks.iter().map(|(key, _)| key.clone()));
         Ok(committed)
+    }
+
+    /// Frees the memory of heads that were served and that nobody holds any more.
+    pub(crate) fn free_retired_heads(&mut self) {
+        if self.retired.free() {
+            self.registry.forget_freed();
+        }
     }
 
     /// Removes stored objects that nothing needs.
@@ -132,7 +151,7 @@ impl Writer {
 
     /// Serves everything stored. Returns how many versions do not fit the encoder.
     pub(crate) fn publish_all(&self) -> usize {
-        let misfits = self.registry.tasks().map(|(key, task)| self.publish(key, Some(task))).sum();
+        let misfits = self.registry.tasks().map(|(key, task)| self.publish(key, Some(task)).misfits).sum();
         self.log.begin(self.registry.generation());
         misfits
     }
@@ -163,12 +182,20 @@ impl Writer {
         self.engine.shares().set(&quotas);
     }
 
-    fn publish(&self, key: &TaskKey, task: Option<&StoredTask>) -> usize {
+    fn publish(&self, key: &TaskKey, task: Option<&StoredTask>) -> Published {
+        let before = self.engine.live().find(key);
+        let misfits = task.map_or(0, |task| self.publish_task(key, task));
+        if task.is_none() {
+            self.engine.live().withdraw(key);
+        }
+        let after = self.engine.live().find(key);
+        let retired = before.map(|before| no_longer_served(&before, after.as_deref())).unwrap_or_default();
+        Published { misfits, retired }
+    }
+
+    /// Serves what of the task fits. Returns how many versions do not.
+    fn publish_task(&self, key: &TaskKey, task: &StoredTask) -> usize {
         let live = self.engine.live();
-        let Some(task) = task else {
-            live.withdraw(key);
-            return 0;
-        };
         let mut misfits = 0;
         let mut versions = std::collections::BTreeMap::new();
         for (version, installed) in &task.versions {
@@ -192,6 +219,14 @@ impl Writer {
         live.publish(LiveTask { key: key.clone(), versions, aliases, traffic, retention, generation });
         misfits
     }
+}
+
+/// What it took to show a task as it is now.
+struct Published {
+    /// Versions that do not fit the encoder.
+    misfits: usize,
+    /// Heads that were served until now.
+    retired: Vec<Arc<Head>>,
 }
 
 /// The task's rule as it is served: what was counted goes on where neither rule nor live version has changed.

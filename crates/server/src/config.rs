@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use clap::Args;
 use deberta::{Device, FastTokenizer, Kernels, LoadOptions, Precision, Source};
-use engine::{EngineParts, Limits, Model, ModelError, Tokenizer};
+use engine::{EngineParts, Limits, Model, ModelError, TenantName, Tokenizer};
 use registry::{Bundle, Digest, OpenOptions};
-use server::{Access, Adjustable, Parts, Reloading, Settings, Tls, TlsFiles, WatchedFolder};
+use server::{Access, Adjustable, Identities, Parts, Reloading, Settings, Tls, TlsFiles, WatchedFolder};
 
 use crate::open_files::room_for;
 use crate::telemetry;
@@ -25,9 +25,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// Options that change while the server runs; the others need a restart. Certificates change by what their files hold.
-pub(crate) const LIVE: [&str; 11] = [
+/// Options that change while the server runs; the others need a restart. Certificates change by what their files hold,
+/// and so do identities.
+pub(crate) const LIVE: [&str; 12] = [
     "log",
+    "identities",
     "max_inputs",
     "max_tasks",
     "max_text_bytes",
@@ -55,6 +57,9 @@ pub(crate) struct Serve {
     /// Folder whose heads are kept served: what lies in it is installed, what goes from it is withdrawn [default: none]
     #[arg(long, env = "HEADWATER_WATCH", value_name = "DIR")]
     watch: Option<PathBuf>,
+    /// Tenant whose heads the watched folder holds; it must exist
+    #[arg(long, env = "HEADWATER_WATCH_TENANT", value_name = "NAME", default_value = "default")]
+    watch_tenant: TenantName,
     /// Address to listen on; port 0 takes a free one
     #[arg(long, env = "HEADWATER_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:50051")]
     pub(crate) listen: SocketAddr,
@@ -169,7 +174,12 @@ impl Serve {
     /// Who may call.
     pub(crate) fn access(&self) -> Result<Access, String> {
         let decided = who_may_call::decide(self.auth, self.listen)?;
-        who_may_call::access(decided, &self.catalogue_tenant, self.identities.as_deref())
+        who_may_call::access(decided, &self.catalogue_tenant, self.identities()?)
+    }
+
+    /// Whom client certificates stand for, also where nobody is asked for one: a bad list is a slip in any case.
+    pub(crate) fn identities(&self) -> Result<Identities, String> {
+        who_may_call::identities(self.identities.as_deref())
     }
 
     /// What of it may change while the server runs, once it makes sense.
@@ -276,7 +286,7 @@ impl Serve {
                 access,
                 reflection: !self.no_reflection,
                 fit_memory_bytes,
-                watch: self.watch.map(|dir| WatchedFolder { dir, every: LOOK_EVERY }),
+                watch: self.watch.map(|dir| WatchedFolder { dir, tenant: self.watch_tenant, every: LOOK_EVERY }),
                 metrics: outside.metrics,
                 tls,
                 configuration: Some(outside.configuration),

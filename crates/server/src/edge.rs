@@ -7,15 +7,16 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use http::{HeaderValue, Method, Request, Response, header};
 use hyper::body::Incoming;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::service::Routes;
 use tower::ServiceExt;
 
 use crate::auth::Auth;
-use crate::deadline;
-use crate::expiring_body::ExpiringBody;
+use crate::caller::Caller;
+use crate::deadline::{self, Deadline};
+use crate::ending_body::EndingBody;
 use crate::metrics::Metrics;
 use crate::status;
 
@@ -38,9 +39,12 @@ impl Edge {
         if !is_grpc(&request) {
             return Ok(self.refused(status::not_grpc()));
         }
-        match self.auth.admit(&request) {
-            Ok(caller) => drop(caller.map(|caller| request.extensions_mut().insert(caller))),
+        let caller = match self.auth.admit(&request) {
+            Ok(caller) => caller,
             Err(refusal) => return Ok(self.refused(refusal)),
+        };
+        if let Some(caller) = &caller {
+            request.extensions_mut().insert(caller.clone());
         }
         let deadline = match deadline::parse(request.headers(), Instant::now()) {
             Ok(deadline) => deadline,
@@ -65,9 +69,9 @@ impl Edge {
         };
         Ok(match Status::from_header_map(response.headers()) {
             Some(refusal) if refusal.code() != tonic::Code::Ok => self.refused(status::correct_transport(refusal)),
-            _ => match deadline {
-                Some(deadline) => response.map(|body| Body::new(ExpiringBody::new(body, deadline))),
-                None => response,
+            _ => match (deadline, caller.filter(Caller::can_end)) {
+                (None, None) => response,
+                (deadline, caller) => response.map(|body| Body::new(EndingBody::new(body, end(deadline, caller)))),
             },
         })
     }
@@ -79,6 +83,26 @@ impl Edge {
     fn refused(&self, status: Status) -> Response<Body> {
         self.metrics.count_refusal(status.code());
         status.into_http()
+    }
+}
+
+/// Returns once nobody waits for the answer any more, or whoever does should not get it.
+async fn end(deadline: Option<Deadline>, caller: Option<Caller>) -> Status {
+    let too_late = async {
+        match deadline {
+            Some(Deadline(moment)) => sleep_until(moment).await,
+            None => std::future::pending().await,
+        }
+    };
+    let no_longer_good = async {
+        match &caller {
+            Some(caller) => caller.no_longer_good().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = too_late => status::deadline_exceeded(),
+        refusal = no_longer_good => refusal,
     }
 }
 

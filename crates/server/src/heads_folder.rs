@@ -38,6 +38,8 @@ const CHANGED: &str = "its files have just changed";
 pub struct WatchedFolder {
     /// Any folder above head folders, such as a bundle.
     pub dir: PathBuf,
+    /// Whose heads they are; a tenant that exists.
+    pub tenant: TenantName,
     /// Time between two looks.
     pub every: Duration,
 }
@@ -64,6 +66,9 @@ struct Seen {
     /// Whether two looks have found the same files.
     steady: bool,
 }
+
+/// Nobody has the heads of the folder: its tenant was deleted while the server ran.
+struct NoSuchTenant;
 
 /// A head as it was read.
 struct Loaded {
@@ -96,15 +101,17 @@ impl Keeper {
         let problem = match found {
             Ok(scan) if scan.is_empty => "it is empty".to_owned(),
             Ok(scan) => {
-                if self.take_in(scan.folders) || self.settled_at != Some(self.generation()) {
-                    self.reconcile().await;
+                let is_settled = !self.take_in(scan.folders) && self.settled_at == Some(self.generation());
+                let kept = if is_settled { Ok(()) } else { self.reconcile().await };
+                match kept {
+                    Ok(()) => return self.listing.solve(),
+                    Err(NoSuchTenant) => format!("there is no tenant {}", self.watched.tenant),
                 }
-                return self.listing.solve();
             }
             Err(problem) => problem,
         };
         if self.listing.complain(&problem) {
-            warn!(%problem, "the folder of heads cannot be read: what it had stays served");
+            warn!(%problem, "the folder of heads is not kept: what is served of it stays as it is");
         }
     }
 
@@ -133,13 +140,16 @@ impl Keeper {
         changed
     }
 
-    async fn reconcile(&mut self) {
+    async fn reconcile(&mut self) -> Result<(), NoSuchTenant> {
         let generation = self.generation();
+        self.settled_at = None;
         self.read_what_is_steady().await;
         let reads =
             self.seen.iter().map(|(folder, seen)| (folder.clone(), seen.read.clone().unwrap_or(Read::Unsettled)));
         let reads: BTreeMap<PathBuf, Read> = reads.collect();
-        let Ok(stored) = self.stored().await else { return };
+        // A writer that has no room is asked again with the next look.
+        let Ok(stored) = self.stored().await else { return Ok(()) };
+        let stored = stored.ok_or(NoSuchTenant)?;
         let Plan { folders, withdrawn } = plan(&reads, &stored);
         let mut settled = true;
         let mut listed = Vec::with_capacity(folders.len());
@@ -165,10 +175,15 @@ impl Keeper {
             warn!(folder = %path, %reason, "a head of the folder is not served");
             if let Some(task) = task {
                 let refusal = Refusal::new(&reason, String::new(), format!("watched folder, {path}"));
-                self.serving.refusals().note(TaskKey { tenant: TenantName::default_tenant(), task }, refusal);
+                self.serving.refusals().note(self.key(task), refusal);
             }
         }
         self.settled_at = settled.then_some(generation);
+        Ok(())
+    }
+
+    fn key(&self, task: TaskName) -> TaskKey {
+        TaskKey { tenant: self.watched.tenant.clone(), task }
     }
 
     async fn read_what_is_steady(&mut self) {
@@ -190,17 +205,18 @@ impl Keeper {
         Some((widths, info.encoder_digest.parse().ok()?))
     }
 
-    /// The tasks as they are stored.
-    async fn stored(&self) -> Result<BTreeMap<TaskName, Stored>, Status> {
-        let alias = self.alias.clone();
+    /// The tenant's tasks as they are stored; `None` where there is no such tenant any more.
+    async fn stored(&self) -> Result<Option<BTreeMap<TaskName, Stored>>, Status> {
+        let (alias, tenant) = (self.alias.clone(), self.watched.tenant.clone());
         let read = move |writer: &mut Writer| {
-            let tasks = writer.registry().tasks().filter(|(key, _)| key.tenant == TenantName::default_tenant());
+            writer.registry().tenant(&tenant)?;
+            let tasks = writer.registry().tasks().filter(|(key, _)| key.tenant == tenant);
             let stored = tasks.map(|(key, task)| {
                 let versions = task.versions.iter().map(|(version, installed)| (*version, installed.digest)).collect();
                 let named = |alias: &Alias| task.aliases.get(alias).copied();
                 (key.task.clone(), Stored { versions, watched: named(&alias), live: named(&Alias::live()) })
             });
-            stored.collect()
+            Some(stored.collect())
         };
         self.serving.changes().run(&author(), read).await
     }
@@ -243,9 +259,13 @@ impl Keeper {
         let Loaded { task, head, encoder, .. } = loaded;
         let head = Arc::new(head);
         self.serving.engine().try_head(Arc::clone(&head)).await.map_err(status::of_engine)?;
-        let key = TaskKey { tenant: TenantName::default_tenant(), task };
+        let key = self.key(task);
         let (alias, task) = (self.alias.clone(), key.clone());
         let install = move |writer: &mut Writer| {
+            if writer.registry().tenant(&key.tenant).is_none() {
+                let message = "the tenant has just been deleted";
+                return Err(status::failed_precondition("HEAD_FOLDER", "tenant", message));
+            }
             if writer.registry().task(&key).is_some_and(|task| !task.aliases.contains_key(&alias)) {
                 let message = "the task was not installed from this folder";
                 return Err(status::failed_precondition("HEAD_FOLDER", "task", message));
@@ -264,7 +284,7 @@ impl Keeper {
     /// Deletes every version of a task that the folder no longer has, the folder's own last: should this end half-way,
     /// the task is still known as the folder's. Whether it is done.
     async fn withdraw(&self, task: TaskName) -> bool {
-        let key = TaskKey { tenant: TenantName::default_tenant(), task: task.clone() };
+        let key = self.key(task.clone());
         let alias = self.alias.clone();
         let delete = move |writer: &mut Writer| {
             let Some(stored) = writer.registry().task(&key).cloned() else { return Ok(()) };

@@ -1,6 +1,6 @@
 //! Which tenant a client certificate stands for, as the operator wrote it down.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use engine::TenantName;
 use registry::{Scope, Scopes};
@@ -39,6 +39,15 @@ impl Identities {
         Ok(Self(identities))
     }
 
+    /// What differs in `after`, by identity: the name of each, and what it stood for and will stand for.
+    pub(crate) fn differences(&self, after: &Self) -> BTreeMap<String, (Option<String>, Option<String>)> {
+        let told =
+            |list: &Self, identity: &str| list.find(identity).map(|(tenant, scopes)| format!("{tenant} {scopes}"));
+        let identities = self.0.keys().chain(after.0.keys());
+        let all = identities.map(|identity| (identity.clone(), (told(self, identity), told(after, identity))));
+        all.filter(|(_, (before, after))| before != after).collect()
+    }
+
     /// The tenant that `identity` speaks for, and what for.
     pub(crate) fn find(&self, identity: &str) -> Option<&(TenantName, Scopes)> {
         self.0.get(identity)
@@ -66,6 +75,22 @@ mod tests {
         assert_eq!((tenant.as_str(), scopes.to_string().as_str()), ("acme", "infer,heads"));
         assert_eq!(identities.find("Ada of Ops").unwrap().0.as_str(), "other");
         assert_eq!(identities.find("Ada"), None);
+    }
+
+    #[test]
+    fn what_differs_is_told_identity_by_identity() {
+        let [before, after] =
+            ["a infer kept\na infer gone\na infer moved", "a infer kept\nb infer,heads moved\na operator new"]
+                .map(|list| Identities::parse(list).unwrap());
+        let some = |text: &str| Some(text.to_owned());
+        let expected = [
+            ("gone", (some("a infer"), None)),
+            ("moved", (some("a infer"), some("b infer,heads"))),
+            ("new", (None, some("a operator"))),
+        ];
+        let expected = expected.map(|(identity, both)| (identity.to_owned(), both));
+        assert_eq!(before.differences(&after), BTreeMap::from(expected));
+        assert!(after.differences(&after).is_empty());
     }
 
     #[test]

@@ -105,13 +105,21 @@ pub(crate) async fn try_out(serving: &Serving, install: &Install, source: &str) 
     if let Err(refusal) = &tried
         && !status::may_pass(refusal)
     {
-        let folder = HeadFolder::of_head(&install.key.task, &install.head, install.encoder);
-        let digest = folder.map(|folder| Digest::of(&folder.head_toml).to_string()).unwrap_or_default();
-        warn!(task = %install.key.task, reason = refusal.message(), "a head is refused");
-        let refusal = Refusal::new(refusal.message(), digest, source.to_owned());
-        serving.refusals().note(install.key.clone(), refusal);
+        remember(serving, (&install.key, &install.head, install.encoder), (refusal, source));
     }
     tried
+}
+
+/// Remembers a head that was tried and refused.
+pub(crate) fn remember(
+    serving: &Serving,
+    (key, head, encoder): (&TaskKey, &Head, Digest),
+    (refusal, source): (&Status, &str),
+) {
+    let folder = HeadFolder::of_head(&key.task, head, encoder);
+    let digest = folder.map(|folder| Digest::of(&folder.head_toml).to_string()).unwrap_or_default();
+    warn!(task = %key.task, reason = refusal.message(), "a head is refused");
+    serving.refusals().note(key.clone(), Refusal::new(refusal.message(), digest, source.to_owned()));
 }
 
 /// The digest that `head` will have as a version of `key`, once its folder is one that would be accepted.
@@ -137,17 +145,19 @@ pub(crate) async fn place(
     caller: &Caller,
     (install, make_live): (Install, bool),
 ) -> Result<Placed, Status> {
+    let still_good = caller.clone();
     let apply = move |writer: &mut Writer| {
+        // Tokens are revoked on this thread too, so what has ended before changes nothing, however long it was under way.
+        still_good.check_still_good()?;
         let key = install.key.clone();
         let is_first = writer.registry().task(&key).is_none();
         let aliases = if make_live || is_first { vec![Alias::live()] } else { Vec::new() };
         let newest = writer.registry().task(&key).and_then(|task| task.last_version);
-        let committed = writer.apply(Change::Install(Install { aliases, ..install }))?;
+        let committed = writer.apply(Change::Install(Install { aliases, ..install })).map_err(status::of_registry)?;
         let task = writer.registry().task(&key).cloned();
-        Ok((newest, committed, task))
+        Ok::<_, Status>((newest, committed, task))
     };
-    let (newest, committed, task) =
-        serving.changes().run(caller.author(), apply).await?.map_err(status::of_registry)?;
+    let (newest, committed, task) = serving.changes().run(caller.author(), apply).await??;
     let installed = committed
         .installed
         .first()

@@ -10,7 +10,7 @@ mod permissions;
 mod caller;
 mod view;
 mod deadline;
-mod expiring_body;
+mod ending_body;
 mod listener;
 mod adjustable;
 mod tls;
@@ -55,11 +55,14 @@ mod status;
 mod registry_status;
 mod changes;
 mod change_log;
+mod retired_heads;
 mod boot;
 mod measured;
 mod health;
 mod metrics;
 mod serve;
+#[cfg(test)]
+mod testing;
 pub mod comparison;
 pub mod far_text;
 

@@ -99,8 +99,9 @@ fn reloading(origin: Origin, mut hangups: Signal) -> Reloading {
         };
         let filter = telemetry::parse_filter(&options.log).map_err(refused)?;
         let set_filter = Arc::clone(&set_filter);
-        let adjustable = options.adjustable().map_err(refused)?;
-        Ok(Configured { options: layers.options(), adjustable, effect: Box::new(move || set_filter(filter)) })
+        let (adjustable, identities) = (options.adjustable().map_err(refused)?, options.identities().map_err(refused)?);
+        let effect = Box::new(move || set_filter(filter));
+        Ok(Configured { options: layers.options(), adjustable, identities, effect })
     };
     Reloading { options: layers.options(), read: Arc::new(read), asked }
 }

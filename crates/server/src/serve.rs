@@ -14,7 +14,7 @@ use api::v1::head_service_server::HeadServiceServer;
 use api::v1::registry_service_server::RegistryServiceServer;
 use api::v1::server_service_server::ServerServiceServer;
 use api::v1::tenant_service_server::TenantServiceServer;
-use engine::{Engine, EngineParts, Limits, WorkerState};
+use engine::{Engine, EngineParts, Limits, TenantName, WorkerState};
 use registry::{Author, Bundle, Digest, EncoderWidths, Install, OpenOptions, Registry, RegistryError};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -43,6 +43,7 @@ use crate::metrics::Metrics;
 use crate::registry_tools::RegistryTools;
 use crate::reloading::{Reloader, Reloading};
 use crate::retention;
+use crate::retired_heads::free_in_time;
 use crate::samples::keep_current;
 use crate::server_config::ServerConfig;
 use crate::serving::{Phase, Serving};
@@ -123,6 +124,9 @@ pub enum ServeError {
     /// A change could not be written: predictions went on, changes were refused, and the next start judges the disk.
     #[error("the registry's disk failed while the server ran")]
     DiskFailed,
+    /// A folder is to be watched for a tenant that was never made, or is no more.
+    #[error("there is no tenant {0} to watch a folder for: `headwater tenants create` makes one")]
+    NoTenantToWatchFor(TenantName),
     /// The system gave no thread.
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
@@ -147,6 +151,11 @@ pub async fn serve(
     let Parts { engine, encoder, registry_dir, registry_options, bundle, settings } = parts;
     let opening = tokio::task::spawn_blocking(move || Registry::open(&registry_dir, &registry_options));
     let registry = opening.await.map_err(|_| ServeError::WriterLost)??;
+    if let Some(WatchedFolder { tenant, .. }) = &settings.watch
+        && registry.tenant(tenant).is_none()
+    {
+        return Err(ServeError::NoTenantToWatchFor(tenant.clone()));
+    }
     let engine = Arc::new(Engine::start(engine).map_err(ServeError::Thread)?);
     let credentials = Arc::new(Credentials::default());
     let (writer, disk_failed) = Writer::new(registry, Arc::clone(&engine), encoder, Arc::clone(&credentials));
@@ -156,7 +165,7 @@ pub async fn serve(
     let (adjusting, adjustable) = watch::channel(settings.adjustable(engine.limits()));
     let serving = Arc::new(Serving::new(Arc::clone(&engine), changes.clone(), phases, encoder_dir, adjustable.clone()));
     let (reporter, health_service) = tonic_health::server::health_reporter();
-    let health = Health::new(reporter).await;
+    let health = Health::new(reporter, settings.configuration.is_some()).await;
     let finder = Arc::new(Finder::new());
     let listing = settings.watch.is_some().then(Arc::<Listing>::default);
     let services = Services { serving: &serving, finder: &finder, listing: listing.as_ref() };
@@ -168,15 +177,17 @@ pub async fn serve(
     let watch = settings.watch.zip(listing);
     let mut keeper = watch.and_then(|(watched, listing)| Keeper::new(Arc::clone(&serving), watched, listing));
     let (stop, stopped) = watch::channel(false);
+    let auth = Auth::new(settings.access, credentials, Arc::clone(engine.shares()));
     let tls = settings.tls.map(Arc::new);
     if let Some(tls) = &tls {
         metrics.certificate_ends_at(tls.ends_at());
         listener::spawn_until(&stopped, watch_files(Arc::clone(tls), Arc::clone(&metrics)));
     }
     if let Some(Reloading { options, read, asked }) = settings.configuration {
-        let in_force = tokio::sync::Mutex::new(options);
+        let (in_force, changes) = (Arc::new(tokio::sync::Mutex::new(options)), changes.clone());
         let (engine, metrics, tls) = (Arc::clone(&engine), Arc::clone(&metrics), tls.clone());
-        let reloader = Arc::new(Reloader { read, in_force, engine, metrics, tls, adjusting });
+        let known = auth.known().cloned();
+        let reloader = Arc::new(Reloader { read, in_force, changes, engine, metrics, tls, known, adjusting });
         listener::spawn_until(&stopped, Arc::clone(&reloader).follow(asked));
         routes = routes.add_service(ServerServiceServer::new(ServerConfig { reloader }));
     }
@@ -184,8 +195,7 @@ pub async fn serve(
         let until_stop = listener::until_true(stopped.clone());
         tokio::spawn(listener::serve_metrics(listener, Arc::clone(&metrics), Arc::clone(&engine), until_stop));
     }
-    let edge =
-        Edge::new(routes, Auth::new(settings.access, credentials, Arc::clone(engine.shares())), Arc::clone(&metrics));
+    let edge = Edge::new(routes, auth, Arc::clone(&metrics));
     let door = Door { edge, tls, adjustable: adjustable.clone() };
     let accepting = tokio::spawn(listener::accept(listener, door, stopped));
 
@@ -214,6 +224,7 @@ pub async fn serve(
             end = follow(worker_state, &health) => end,
             () = tell_of_failure(disk_failed.clone(), &health) => Ok(()),
             () = retention::retire_in_time(&changes) => Ok(()),
+            never = free_in_time(&changes) => match never {},
             () = keep_current(&engine, finder.samples()) => Ok(()),
         }
     };

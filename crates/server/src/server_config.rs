@@ -6,7 +6,8 @@ use api::v1;
 use api::v1::server_service_server::ServerService;
 use tonic::{Request, Response, Status};
 
-use crate::reloading::{ConfigOption, OptionChange, Reloader, Source, tell};
+use crate::caller::Caller;
+use crate::reloading::{ConfigOption, OptionChange, ReloadError, Reloader, Source};
 use crate::status;
 
 /// The service.
@@ -26,20 +27,28 @@ impl ServerService for ServerConfig {
         &self,
         request: Request<v1::ReloadConfigRequest>,
     ) -> Result<Response<v1::ReloadConfigResponse>, Status> {
-        let apply = !request.into_inner().check_only;
-        let reloaded = self
-            .reloader
-            .reload(apply)
-            .await
-            .map_err(|error| status::failed_precondition("CONFIGURATION", "configuration", &error.to_string()))?;
-        if apply {
-            tell(&reloaded);
-        }
+        let caller = Caller::of(request.extensions())?;
+        let reloaded = if request.into_inner().check_only {
+            self.reloader.check().await.map_err(refused)?
+        } else {
+            self.reloader.reload(caller.author()).await.map_err(refused)?
+        };
         Ok(Response::new(v1::ReloadConfigResponse {
             changed: reloaded.changed.into_iter().map(change).collect(),
             needs_restart: reloaded.restart.into_iter().map(change).collect(),
             certificates_changed: reloaded.certificates,
+            identities_changed: reloaded.identities,
         }))
+    }
+}
+
+fn refused(error: ReloadError) -> Status {
+    match error {
+        ReloadError::NotTaken(refusal) => refusal,
+        ReloadError::NotRecorded(error) => status::of_registry(error),
+        ReloadError::Configuration(_) | ReloadError::Certificates(_) | ReloadError::Lost => {
+            status::failed_precondition("CONFIGURATION", "configuration", &error.to_string())
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use tracing::{debug, error, info};
 
 use crate::metrics::Metrics;
 use crate::peer::PeerIdentity;
-use material::{Material, Served};
+use material::{Material, Print, Served};
 pub use material::{TlsError, TlsFiles};
 pub(crate) use watching::watch_files;
 
@@ -51,6 +51,28 @@ impl std::fmt::Debug for Tls {
     }
 }
 
+/// A file that holds something else than before.
+#[derive(Debug)]
+pub(crate) struct Difference {
+    /// The option that names it, as a configuration file spells it.
+    pub(crate) option: &'static str,
+    /// The digest of what it held; of a key nothing but that it was another.
+    pub(crate) before: Option<String>,
+    /// The same of what it holds.
+    pub(crate) after: Option<String>,
+}
+
+impl Difference {
+    fn of(before: &Print, after: &Print) -> Self {
+        let option = before.option;
+        if before.is_secret {
+            return Self { option, before: None, after: Some("another key".to_owned()) };
+        }
+        let told = |print: &Print| print.digest.map(|digest| digest.to_string());
+        Self { option, before: told(before), after: told(after) }
+    }
+}
+
 /// Certificates that were read and can be served with, and are not yet.
 pub(crate) struct Prepared {
     material: Material,
@@ -74,6 +96,14 @@ impl Tls {
         let material = Material::read(&self.files)?;
         let served = material.to_served()?;
         Ok(Prepared { material, served })
+    }
+
+    /// What of the files differs from those in use.
+    pub(crate) fn differences(&self, prepared: &Prepared) -> Vec<Difference> {
+        let served = self.served.load();
+        let both = served.prints.iter().zip(&prepared.served.prints);
+        let differ = both.filter(|(before, after)| before.digest != after.digest);
+        differ.map(|(before, after)| Difference::of(before, after)).collect()
     }
 
     /// Serves with what was prepared from the next connection on. Returns whether that is something new.

@@ -26,21 +26,22 @@ pub(crate) fn decide(auth: Option<Switch>, listen: SocketAddr) -> Result<Switch,
     }
 }
 
+/// Whom client certificates stand for: the list in the file, where one is named. What is wrong is told without the
+/// place, because a caller who asks for a reload may read it.
+pub(crate) fn identities(file: Option<&Path>) -> Result<Identities, String> {
+    let Some(path) = file else { return Ok(Identities::default()) };
+    let text =
+        std::fs::read_to_string(path).map_err(|error| format!("the file of --identities cannot be read: {error}"))?;
+    Identities::parse(&text).map_err(|error| format!("the file of --identities, {error}"))
+}
+
 /// What a decision means.
-pub(crate) fn access(decided: Switch, catalogue: &str, identities: Option<&Path>) -> Result<Access, String> {
+pub(crate) fn access(decided: Switch, catalogue: &str, identities: Identities) -> Result<Access, String> {
     if decided == Switch::Off {
         return Ok(Access::Open);
     }
     let catalogue = Some(catalogue).filter(|name| !name.is_empty()).map(str::parse).transpose();
     let catalogue = catalogue.map_err(|error: engine::NameError| format!("catalogue_tenant: {error}"))?;
-    let identities = match identities {
-        Some(path) => {
-            let told = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-            let text = std::fs::read_to_string(path).map_err(|error| told(&error))?;
-            Identities::parse(&text).map_err(|error| told(&error))?
-        }
-        None => Identities::default(),
-    };
     Ok(Access::Credentials { catalogue, identities })
 }
 
@@ -64,7 +65,7 @@ mod tests {
 
     #[test]
     fn a_catalogue_is_named_or_left_away_and_a_list_must_be_there() {
-        let catalogue = |name: &str| match access(Switch::On, name, None) {
+        let catalogue = |name: &str| match access(Switch::On, name, Identities::default()) {
             Ok(Access::Credentials { catalogue, .. }) => Ok(catalogue.map(|name| name.to_string())),
             Ok(Access::Open) => panic!("it is off"),
             Err(error) => Err(error),
@@ -72,6 +73,8 @@ mod tests {
         assert_eq!(catalogue("default"), Ok(Some("default".to_owned())));
         assert_eq!(catalogue(""), Ok(None));
         assert!(catalogue("../x").unwrap_err().starts_with("catalogue_tenant: "));
-        assert!(access(Switch::On, "", Some(Path::new("/nonexistent"))).unwrap_err().starts_with("/nonexistent: "));
+        let absent = identities(Some(Path::new("/nonexistent"))).unwrap_err();
+        assert!(absent.starts_with("the file of --identities cannot be read: "), "{absent}");
+        assert!(!absent.contains("/nonexistent"), "{absent}");
     }
 }

@@ -4,7 +4,7 @@ use engine::{Quota, TenantName};
 use tempfile::TempDir;
 
 use crate::testing::{OPTIONS, install, key, open, set_live};
-use crate::{Author, Change, Digest, Install, NewToken, Registry, RegistryError, Scope, TokenId, tools};
+use crate::{AuditField, Author, Change, Digest, Install, NewToken, Registry, RegistryError, Scope, TokenId, tools};
 
 fn name(tenant: &str) -> TenantName {
     tenant.parse().unwrap()
@@ -36,6 +36,11 @@ fn install_for(tenant: &str) -> Change {
     Change::Install(Install { key, ..install })
 }
 
+fn configure(before: &str, after: &str) -> Change {
+    let field = AuditField::of("max_inputs", Some(before.to_owned()), Some(after.to_owned()));
+    Change::Configure { fields: field.into_iter().collect() }
+}
+
 fn seen(registry: &Registry) -> String {
     let tokens: Vec<_> = registry.tokens().collect();
     let audit: Vec<_> = registry.audit(u64::MAX).collect();
@@ -50,6 +55,7 @@ fn tenants_tokens_and_the_audit_log_survive_a_restart_and_an_export() {
     let quota = Quota { rows_in_flight: Some(7), weight: Some(0.5), ..Quota::default() };
     let changes = [create("acme"), create("other"), Change::SetQuota { name: name("acme"), quota }];
     let changes = changes.into_iter().chain([token("acme", 1), token("acme", 2), revoke(1), install_for("acme")]);
+    let changes = changes.chain([configure("1", "2")]);
     changes.for_each(|change| drop(registry.commit(change).unwrap()));
     let before = seen(&registry);
     // As a crash leaves it.

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
-use registry::{Digest, Registry};
+use registry::{AuditEntry, Digest, Registry, StoredTenant, StoredToken};
 
 use crate::script::{self, OPTIONS};
 use crate::victim::open;
 
-/// Everything a caller could see: tasks, versions with the digests of what they export, aliases, generations.
+/// Everything a caller could see: tasks, versions with the digests of what they export, aliases, generations, tenants,
+/// tokens, and what the audit log says of the last change. Of times nothing.
 pub(crate) fn fingerprint(registry: &Registry) -> String {
     let mut seen = format!("generation {}\n", registry.generation());
     for (key, task) in registry.tasks() {
@@ -23,6 +24,18 @@ pub(crate) fn fingerprint(registry: &Registry) -> String {
         for (alias, version) in &task.aliases {
             assert!(task.versions.contains_key(version), "alias {alias} of {key:?} names a version that is gone");
         }
+    }
+    for (name, StoredTenant { description, quota, .. }) in registry.tenants().iter().map(|(name, of)| (name, &**of)) {
+        writeln!(seen, "tenant {name} {description:?} {quota:?}").unwrap();
+    }
+    for (id, token) in registry.tokens() {
+        let StoredToken { tenant, scopes, digest, description, expires_unix_seconds, revoked, .. } = &**token;
+        writeln!(seen, "token {id} of {tenant} {scopes} {digest} {description:?}").unwrap();
+        writeln!(seen, "ends {expires_unix_seconds:?}, revoked {revoked}").unwrap();
+    }
+    if let Some(AuditEntry { generation, author, tenant, subject, fields, .. }) = registry.audit(u64::MAX).next() {
+        assert_eq!(generation, registry.generation(), "a change is stored without its entry in the audit log");
+        writeln!(seen, "last {author:?} {tenant} {subject} {fields:?}").unwrap();
     }
     Digest::of(seen.as_bytes()).hex()
 }

@@ -1,4 +1,5 @@
-//! Killed at random moments, again and again on the same directory: nothing acknowledged is lost, nothing is torn.
+//! Killed at random moments amid changes of heads, tenants and tokens, again and again on the same directory: nothing
+//! acknowledged is lost, nothing is torn.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
@@ -21,6 +22,7 @@ fn keeps_what_it_acknowledged() -> Result<(), Failed> {
     let dir = scratch.path().join("data");
     let mut acknowledged = 0;
     let mut reached = 0;
+    let mut most_tokens = 0;
     for round in 0..rounds {
         let seed = round.to_string();
         let mut victim = victim::command(&["endless", dir.to_str().unwrap(), &seed]).stdout(Stdio::piped()).spawn()?;
@@ -48,8 +50,13 @@ fn keeps_what_it_acknowledged() -> Result<(), Failed> {
             acknowledged += output.lines().count();
         }
         reached = found;
+        most_tokens = most_tokens.max(registry.tokens().count());
         registry.close()?;
     }
     found(&format!("{rounds} kills, {acknowledged} acknowledgements, 0 lost, 0 torn"));
-    if acknowledged == 0 { Err("no change was ever acknowledged".into()) } else { Ok(()) }
+    match (acknowledged, most_tokens) {
+        (0, _) => Err("no change was ever acknowledged".into()),
+        (_, 0) => Err("no token was ever made".into()),
+        _ => Ok(()),
+    }
 }

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use engine::{
-    About, Alias, Head, HeadKind, HeadParts, Retention, Shadow, Share, TaskKey, TenantName, Traffic, Version,
+    About, Alias, Head, HeadKind, HeadParts, Quota, Retention, Shadow, Share, TaskKey, TenantName, Traffic, Version,
 };
-use registry::{Change, Digest, Install, OpenOptions, Registry, RegistryError};
+use registry::{Change, Digest, Install, NewToken, OpenOptions, Registry, RegistryError, Scope, TokenId};
 
 use crate::model;
 
@@ -128,6 +128,11 @@ fn run_endless(dir: &Path, seed: u64) -> Result<(), RegistryError> {
     acknowledge(&registry);
     loop {
         let number = registry.generation();
+        if number % 4 == 3 {
+            registry.commit(change_of_tenants(&registry, number))?;
+            acknowledge(&registry);
+            continue;
+        }
         let task = format!("task{}", (number * 7 + seed) % 5);
         let oldest = registry
             .task(&key(&task))
@@ -141,6 +146,35 @@ fn run_endless(dir: &Path, seed: u64) -> Result<(), RegistryError> {
         };
         registry.commit(change)?;
         acknowledge(&registry);
+    }
+}
+
+/// A change of one of three tenants: made where it is not there, else given another quota, a token, one token less or a
+/// head, and deleted with all it has once that is much.
+fn change_of_tenants(registry: &Registry, number: u64) -> Change {
+    let name: TenantName = format!("tenant{}", number / 4 % 3).parse().unwrap();
+    let quota = Quota { rows_in_flight: Some(number as u32), ..Quota::default() };
+    if registry.tenant(&name).is_none() {
+        return Change::CreateTenant { name, description: number.to_string(), quota };
+    }
+    let tokens = || registry.tokens().filter(|(_, token)| token.tenant == name);
+    let good = tokens().find(|(_, token)| !token.revoked).map(|(id, _)| id);
+    match (number / 4 % 5, good) {
+        (0, _) => Change::SetQuota { name, quota },
+        (1, Some(id)) => Change::RevokeToken { id },
+        (2, _) if tokens().count() > 6 => Change::DeleteTenant { name, with_heads: true },
+        (3, _) => {
+            let key = TaskKey { tenant: name, task: "task".parse().unwrap() };
+            Change::Install(one_head(key, 1_000_000 + number))
+        }
+        _ => Change::CreateToken(NewToken {
+            id: TokenId::from_bytes(number.to_be_bytes()),
+            tenant: name,
+            scopes: [Scope::Infer, Scope::Heads].into_iter().collect(),
+            digest: Digest::of(&number.to_be_bytes()),
+            description: number.to_string(),
+            expires_unix_seconds: None,
+        }),
     }
 }
 

@@ -5,12 +5,15 @@ use std::collections::HashSet;
 use api::v1;
 use api::v1::install_bundle_request::Part;
 use engine::{ModelInfo, TaskKey};
-use registry::HeadFolder;
+use registry::{HeadFolder, Manifest};
 use tonic::{Status, Streaming};
 
+use super::SOURCE;
 use super::events::Teller;
 use crate::caller::Caller;
 use crate::install::{Fitting, fit};
+use crate::refusals::Refusal;
+use crate::serving::Serving;
 use crate::status::{correct_transport, internal, invalid_field};
 use crate::upload;
 
@@ -45,7 +48,7 @@ struct Arriving {
 /// Reads a whole bundle.
 pub(crate) async fn receive(
     mut parts: Streaming<v1::InstallBundleRequest>,
-    (info, caller): (&ModelInfo, &Caller),
+    (serving, info, caller): (&Serving, &ModelInfo, &Caller),
     teller: &mut Teller,
 ) -> Result<Bundle, Status> {
     let header = match next(&mut parts).await? {
@@ -58,7 +61,8 @@ pub(crate) async fn receive(
     if expected == 0 || expected > MAX_HEADS {
         return Err(invalid_field("header.heads", &format!("{expected}, a bundle has 1 to {MAX_HEADS}")));
     }
-    let mut intake = Intake { info, caller, header, seen: HashSet::new(), candidates: Vec::new(), refused: 0 };
+    let (seen, candidates) = (HashSet::new(), Vec::new());
+    let mut intake = Intake { serving, info, caller, header, seen, candidates, refused: 0 };
     let mut arriving: Option<Arriving> = None;
     let mut bytes = 0;
     loop {
@@ -119,6 +123,7 @@ impl Arriving {
 
 /// What has arrived so far.
 struct Intake<'a> {
+    serving: &'a Serving,
     info: &'a ModelInfo,
     caller: &'a Caller,
     header: v1::BundleHeader,
@@ -141,25 +146,44 @@ impl Intake<'_> {
         // Parsing is work, and there are hundreds.
         let judging = tokio::task::spawn_blocking(move || judge(arriving, (&info, &caller), force_encoder));
         let judged = judging.await.map_err(|_| internal("the bundle was not read", "a thread that parses failed"))?;
-        match judged {
-            Ok(fitting) if self.seen.insert(fitting.key.clone()) => self.candidates.push(Candidate { name, fitting }),
-            Ok(fitting) => {
-                self.refused += 1;
-                teller.bad_head(&name, &format!("the bundle has another head of task {}", fitting.key.task)).await;
+        let (key, reason) = match judged {
+            Ok(fitting) if self.seen.insert(fitting.key.clone()) => {
+                self.candidates.push(Candidate { name, fitting });
+                return Ok(());
             }
-            Err(refusal) => {
-                self.refused += 1;
-                teller.bad_head(&name, refusal.message()).await;
+            Ok(Fitting { key, .. }) => {
+                let reason = format!("the bundle has another head of task {}", key.task);
+                (Some(key), reason)
             }
+            Err(Unfit { key, refusal }) => (key, refusal.message().to_owned()),
+        };
+        self.refused += 1;
+        if let Some(key) = key {
+            self.serving.refusals().note(key, Refusal::new(&reason, String::new(), SOURCE.to_owned()));
         }
+        teller.bad_head(&name, &reason).await;
         Ok(())
     }
 }
 
-fn judge(arriving: Arriving, (info, caller): (&ModelInfo, &Caller), force_encoder: bool) -> Result<Fitting, Status> {
+/// A head that cannot be used.
+struct Unfit {
+    /// Its task, where that much could be read.
+    key: Option<TaskKey>,
+    refusal: Status,
+}
+
+fn judge(arriving: Arriving, (info, caller): (&ModelInfo, &Caller), force_encoder: bool) -> Result<Fitting, Unfit> {
     let Arriving { announced, folder, broken } = arriving;
-    broken.map_or(Ok(()), Err)?;
-    upload::check_whole(&folder, &announced.files)?;
-    let header = v1::InstallHeader { task: announced.task, force_encoder, ..v1::InstallHeader::default() };
-    fit(info, folder, (&header, caller))
+    let task = match announced.task.as_str() {
+        "" => Manifest::parse(&folder.head_toml).ok().map(|manifest| manifest.task),
+        task => task.parse().ok(),
+    };
+    let key = task.map(|task| TaskKey { tenant: caller.tenant().clone(), task });
+    let fitting = broken.map_or(Ok(()), Err).and_then(|()| {
+        upload::check_whole(&folder, &announced.files)?;
+        let header = v1::InstallHeader { task: announced.task, force_encoder, ..v1::InstallHeader::default() };
+        fit(info, folder, (&header, caller))
+    });
+    fitting.map_err(|refusal| Unfit { key, refusal })
 }

@@ -25,7 +25,9 @@ pub(super) async fn store(
         make_live: false,
     };
     let kind = served.head.kind();
+    let still_good = caller.clone();
     let apply = move |writer: &mut Writer| {
+        still_good.check_still_good()?;
         with_settings(writer, &revision, |parts| {
             parts.temperature = fitted.temperature.or(parts.temperature);
             if kind == HeadKind::MultiLabel {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use registry::Digest;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
@@ -76,8 +77,21 @@ pub(super) struct Clients {
 pub(super) struct Served {
     pub(super) config: Arc<ServerConfig>,
     pub(super) clients: Clients,
+    /// What was in each file.
+    pub(super) prints: [Print; 4],
     /// When the server's own certificate ends, in seconds since 1970.
     pub(super) ends_at: i64,
+}
+
+/// What a file held, told by its digest.
+#[derive(Clone, Copy)]
+pub(super) struct Print {
+    /// The option that names the file, as a configuration file spells it.
+    pub(super) option: &'static str,
+    /// `None` where the option is not set.
+    pub(super) digest: Option<Digest>,
+    /// Whether not even the digest is to be told.
+    pub(super) is_secret: bool,
 }
 
 impl Material {
@@ -124,7 +138,22 @@ impl Material {
             config.session_storage = Arc::new(NoServerSessionStorage {});
             config.send_tls13_tickets = 0;
         }
-        Ok(Served { config: Arc::new(config), clients: self.clients.clone(), ends_at })
+        Ok(Served { config: Arc::new(config), clients: self.clients.clone(), prints: self.prints(), ends_at })
+    }
+
+    fn prints(&self) -> [Print; 4] {
+        let Self { cert, key, clients: Clients { authorities, revoked } } = self;
+        let print = |option, bytes: Option<&Vec<u8>>| Print {
+            option,
+            digest: bytes.map(|bytes| Digest::of(bytes)),
+            is_secret: option == "tls_key",
+        };
+        [
+            print("tls_cert", Some(cert)),
+            print("tls_key", Some(key)),
+            print("client_ca", authorities.as_ref()),
+            print("client_crl", revoked.as_ref()),
+        ]
     }
 
     fn revoked(&self) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {

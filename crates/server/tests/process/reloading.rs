@@ -29,3 +29,23 @@ fn a_hangup_brings_the_file_into_force_and_a_bad_file_changes_nothing() {
     drop(server.mute_client());
     server.until("connection ended with an error");
 }
+
+#[test]
+fn a_hangup_brings_the_list_of_identities_into_force_and_a_bad_list_is_named_by_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = folder.path().join("identities");
+    std::fs::write(&list, "acme infer spiffe://mesh/shop\n").unwrap();
+    let mut command = serve(&folder.path().join("data"));
+    let mut server = Process::serving(command.args(["--auth", "on", "--identities"]).arg(&list));
+
+    std::fs::write(&list, "acme infer,heads spiffe://mesh/shop\n").unwrap();
+    server.signal(Signal::HUP);
+    assert_eq!(server.until("configuration reloaded")["identities"], true);
+
+    std::fs::write(&list, "acme infer spiffe://mesh/shop\nacme admin somebody\n").unwrap();
+    server.signal(Signal::HUP);
+    let refused = server.until("the configuration was not reloaded; the old one stays in force");
+    let failure = refused["failure"].as_str().unwrap();
+    assert!(failure.starts_with("the file of --identities, line 2: scope \"admin\""), "{failure}");
+    assert!(server.is_alive());
+}
