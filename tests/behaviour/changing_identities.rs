@@ -19,6 +19,7 @@ use tonic::{Code, Status};
 use crate::asking::{ask, input};
 use crate::certificates::{Authority, Folder};
 use crate::command_line::headwater_at;
+use crate::streaming::message;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The file of the list.
@@ -123,20 +124,14 @@ async fn a_bad_list_is_told_and_leaves_the_old_one() {
 async fn whoever_is_taken_off_the_list_is_outside_at_once_also_with_a_stream_under_way() {
     let listed = Listed::start("default infer,heads localhost").await;
     let (rows, waiting) = mpsc::channel(4);
-    let row = |id: &str| v1::ClassifyStreamRequest {
-        id: id.to_owned(),
-        task: "mood".to_owned(),
-        input: Some(input("fine")),
-        ..v1::ClassifyStreamRequest::default()
-    };
-    rows.send(row("1")).await.unwrap();
+    rows.send(message("1", "mood", "fine")).await.unwrap();
     let mut classifier = listed.server.classifier();
     let mut answers = classifier.classify_stream(ReceiverStream::new(waiting)).await.unwrap().into_inner();
     assert_eq!(answers.message().await.unwrap().unwrap().id, "1");
     listed.write("default infer,heads somebody-else");
     listed.asking.send(()).await.unwrap();
     listed.until_versions(Code::Unauthenticated).await;
-    rows.send(row("2")).await.unwrap();
+    rows.send(message("2", "mood", "fine")).await.unwrap();
     assert_eq!(answers.message().await.unwrap_err().code(), Code::Unauthenticated);
     listed.write("default infer,heads localhost");
     listed.asking.send(()).await.unwrap();

@@ -7,6 +7,7 @@ use tests::TestServer;
 use tonic::{Code, Request, Status};
 
 use crate::asking::{ask, input};
+use crate::streaming::message;
 
 /// `message` with a token.
 pub(crate) fn with<T>(token: &str, message: T) -> Request<T> {
@@ -88,13 +89,7 @@ async fn a_token_ends_when_it_is_revoked_also_under_a_stream_and_after_a_restart
     let (server, operator) = TestServer::start_with_credentials().await;
     let (secret, id) = token(&server, &operator, "default", &[v1::Scope::Infer]).await;
     let (rows, waiting) = tokio::sync::mpsc::channel(4);
-    let row = |id: &str| v1::ClassifyStreamRequest {
-        id: id.to_owned(),
-        task: "mood".to_owned(),
-        input: Some(input("fine")),
-        ..v1::ClassifyStreamRequest::default()
-    };
-    rows.send(row("1")).await.unwrap();
+    rows.send(message("1", "mood", "fine")).await.unwrap();
     let stream = with(&secret, tokio_stream::wrappers::ReceiverStream::new(waiting));
     let mut answers = server.classifier().classify_stream(stream).await.unwrap().into_inner();
     assert_eq!(answers.message().await.unwrap().unwrap().id, "1");
@@ -103,7 +98,7 @@ async fn a_token_ends_when_it_is_revoked_also_under_a_stream_and_after_a_restart
         server.tenants().revoke_token(revoke).await.unwrap();
     }
     assert_eq!(classify(&server, with(&secret, question())).await.unwrap_err().code(), Code::Unauthenticated);
-    rows.send(row("2")).await.unwrap();
+    rows.send(message("2", "mood", "fine")).await.unwrap();
     assert_eq!(answers.message().await.unwrap_err().code(), Code::Unauthenticated);
     drop((answers, rows));
     let server = server.restart().await;

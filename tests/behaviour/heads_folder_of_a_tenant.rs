@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use api::v1;
-use registry::Registry;
+use registry::{Digest, Registry};
 use server::{Access, Identities, ServeError};
 use tests::{Surroundings, TestServer, first_token};
 use tonic::Code;
@@ -31,6 +31,16 @@ fn make_acme(data: &Path) {
     registry.close().unwrap();
 }
 
+/// A server with that tenant, an operator's token, and the encoder that its heads are for; the folder has head `a`.
+async fn start_with_acme() -> (TestServer, String, Digest) {
+    let (data, encoder) = watched(&[("a", 1)]);
+    let operator = first_token(&data.path().join("registry"));
+    make_acme(data.path());
+    let server = TestServer::begin_in_folder(data, for_acme()).await;
+    server.until(ServingStatus::Serving).await;
+    (server, operator, encoder)
+}
+
 /// What a caller with `token` is told by a task.
 async fn told(server: &TestServer, token: &str, task: &str) -> Result<u64, Code> {
     let answered = server.classifier().classify(with(token, ask(task, vec![input("fine")]))).await;
@@ -53,11 +63,7 @@ async fn problem(server: &TestServer, operator: &str) -> String {
 
 #[tokio::test]
 async fn the_folder_of_a_tenant_is_that_tenants_alone() {
-    let (data, encoder) = watched(&[("a", 1)]);
-    let operator = first_token(&data.path().join("registry"));
-    make_acme(data.path());
-    let server = TestServer::begin_in_folder(data, for_acme()).await;
-    server.until(ServingStatus::Serving).await;
+    let (server, operator, encoder) = start_with_acme().await;
     let (acme, _) = token(&server, &operator, "acme", &[v1::Scope::Infer]).await;
     assert_eq!(told(&server, &acme, "a").await, Ok(1), "before the server says that it serves");
     assert_eq!(told(&server, &operator, "a").await, Err(Code::NotFound), "it is not the tenant's own");
@@ -79,11 +85,7 @@ async fn a_folder_for_a_tenant_that_is_not_there_keeps_the_server_from_starting(
 
 #[tokio::test]
 async fn heads_of_a_tenant_that_is_deleted_do_not_come_back_before_it_does() {
-    let (data, _) = watched(&[("a", 1)]);
-    let operator = first_token(&data.path().join("registry"));
-    make_acme(data.path());
-    let server = TestServer::begin_in_folder(data, for_acme()).await;
-    server.until(ServingStatus::Serving).await;
+    let (server, operator, _) = start_with_acme().await;
     let request = v1::DeleteTenantRequest { name: "acme".to_owned(), delete_heads: true };
     server.tenants().delete_tenant(with(&operator, request)).await.unwrap();
     let noticed = async {

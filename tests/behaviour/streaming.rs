@@ -9,7 +9,7 @@ use tonic::Code;
 
 use crate::asking::input;
 
-fn message(id: &str, task: &str, text: &str) -> v1::ClassifyStreamRequest {
+pub(crate) fn message(id: &str, task: &str, text: &str) -> v1::ClassifyStreamRequest {
     v1::ClassifyStreamRequest {
         id: id.to_owned(),
         task: task.to_owned(),
