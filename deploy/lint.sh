@@ -8,6 +8,7 @@ cargo fmt --all --check
 
 echo "clippy"
 cargo clippy --workspace --all-targets -- -D warnings
+cargo clippy -p engine -p kernels --all-targets --features engine/models,kernels/models -- -D warnings
 
 echo "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet

@@ -1,13 +1,14 @@
 //! How much may be in flight: a permit for the rows and bytes of an ask, held until its reply has left.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
 use crate::allowance::RowsInUse;
 use crate::error::{EngineError, Resource};
 use crate::limits::Limits;
+use crate::sync::{AtomicBool, Meeting};
 
 /// One row of so many that may be in flight may be one that nobody waits for.
 const BACKGROUND_SHARE: usize = 16;
@@ -46,6 +47,7 @@ pub(crate) struct Admission {
     max_rows: AtomicUsize,
     max_bytes: AtomicUsize,
     draining: AtomicBool,
+    meeting: Meeting,
 }
 
 impl Admission {
@@ -59,14 +61,14 @@ impl Admission {
             max_rows: AtomicUsize::new(limits.max_in_flight_rows),
             max_bytes: AtomicUsize::new(limits.max_in_flight_bytes),
             draining: AtomicBool::new(false),
+            meeting: Meeting::default(),
         }
     }
 
     /// A permit at once, or the reason why not.
     pub(crate) fn admit(&self, rows: usize, bytes: usize) -> Result<Permit, EngineError> {
-        if self.draining.load(Ordering::Acquire) {
-            return Err(EngineError::Draining);
-        }
+        self.refuse_when_draining()?;
+        self.meeting.pass();
         let held = vec![take(&self.rows, rows, Resource::Rows)?, take(&self.bytes, bytes, Resource::Bytes)?];
         Ok(Permit { held, of_tenant: Vec::new() })
     }
@@ -76,10 +78,12 @@ impl Admission {
     pub(crate) async fn admit_background(&self, rows: usize) -> Result<Permit, EngineError> {
         let n = u32::try_from(rows.clamp(1, self.max_background)).unwrap_or(u32::MAX);
         let rows = Arc::clone(&self.background).acquire_many_owned(n).await.map_err(|_| EngineError::Draining)?;
-        if self.draining.load(Ordering::Acquire) {
-            return Err(EngineError::Draining);
-        }
+        self.refuse_when_draining()?;
         Ok(Permit { held: vec![rows], of_tenant: Vec::new() })
+    }
+
+    fn refuse_when_draining(&self) -> Result<(), EngineError> {
+        if self.draining.load(Ordering::Acquire) { Err(EngineError::Draining) } else { Ok(()) }
     }
 
     /// Lets so much be in flight from now on. Where that is less, what is out comes back first.
@@ -102,6 +106,7 @@ impl Admission {
     /// Returns once every permit has come back.
     pub(crate) async fn idle(&self) {
         let all = u32::try_from(self.max_rows.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
+        self.meeting.pass();
         // The semaphore is never closed, so the only outcome is all permits, given straight back.
         drop(self.rows.acquire_many(all).await);
     }

@@ -1,7 +1,7 @@
 //! What one tenant may use, and what it uses: calls, rows in flight, tokens.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::bucket::Bucket;
 use crate::error::EngineError;
 use crate::quota::Quota;
+use crate::sync::AtomicUsize;
 
 /// What a quota limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

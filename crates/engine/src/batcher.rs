@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque, hash_map};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -17,6 +17,7 @@ use crate::model::{Model, Reads, Row, RowOutput};
 use crate::pace::{Leave, Pace};
 use crate::row_key::RowKey;
 use crate::shares::Shares;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 pub(crate) use crate::line::{Entry, Subscriber};
 
@@ -321,4 +322,5 @@ impl State {
 }
 
 #[cfg(test)]
+#[cfg(not(feature = "models"))]
 mod tests;

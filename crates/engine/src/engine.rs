@@ -19,6 +19,7 @@ use crate::limits::Limits;
 use crate::live::LiveTable;
 use crate::model::ModelInfo;
 use crate::shares::Shares;
+use crate::sync;
 use crate::tokens::Tokenizer;
 use crate::worker::{self, ModelFactory, WorkerParts, WorkerState, WorkerStates};
 
@@ -112,7 +113,7 @@ impl Engine {
         let cache = Arc::new(Cache::new(limits.cache_bytes, Arc::clone(&counters)));
         let replicas = replicas.max(1);
         let (states, state) = WorkerStates::new(replicas);
-        let (states, factory) = (Arc::new(states), Arc::new(Mutex::new(factory)));
+        let (states, factory) = (Arc::new(states), Arc::new(sync::Mutex::new(factory)));
         let info = Arc::new(OnceLock::new());
         let workers = (0..replicas).map(|number| {
             worker::spawn(WorkerParts {

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use crate::error::EngineError;
 use crate::head::Head;
 use crate::live::LiveTable;
 use crate::model::{RowOutput, Scores};
 use crate::scoring::{dot, finite, score};
+use crate::sync::Mutex;
 
 /// The heads that read the pooled vector, as they were at one generation of the live table. Never changes.
 #[derive(Debug, Default)]
@@ -95,6 +96,13 @@ impl HeadMatrix {
         results
     }
 
+    /// Whether the head is read as it lies here.
+    #[cfg(test)]
+    #[cfg(feature = "models")]
+    pub(crate) fn holds(&self, head: &Arc<Head>) -> bool {
+        self.place_of(head).is_some()
+    }
+
     fn place_of(&self, head: &Arc<Head>) -> Option<Place> {
         self.places.get(&address(head)).copied()
     }
@@ -136,4 +144,5 @@ fn have_equal_bits(one: &Arc<[f32]>, other: &Arc<[f32]>) -> bool {
 }
 
 #[cfg(test)]
+#[cfg(not(feature = "models"))]
 mod tests;

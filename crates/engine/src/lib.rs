@@ -44,8 +44,12 @@ mod shadow;
 mod counters;
 mod error;
 mod engine;
+mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+#[cfg(test)]
+#[cfg(feature = "models")]
+mod models;
 
 pub use adapter::{
     Adapter, AdapterError, LowRank, MAX_ADAPTER_LAYERS, MAX_ADAPTER_NUMBERS, MAX_ADAPTER_RANK, OwnPooler, Site,

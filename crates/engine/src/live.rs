@@ -10,6 +10,7 @@ use crate::ask::Mode;
 use crate::head::Head;
 use crate::retention::Retention;
 use crate::shadow::{Judge, LiveTraffic};
+use crate::sync::Meeting;
 use crate::task::{Alias, Selector, TaskKey, TenantName, Version};
 use crate::traffic::Call;
 
@@ -92,24 +93,34 @@ pub struct LiveTable {
     tasks: DashMap<TaskKey, Arc<LiveTask>>,
     /// Grows after every change, so that what was made of the heads knows when it is old.
     generation: watch::Sender<u64>,
+    meeting: Meeting,
 }
 
 impl LiveTable {
     /// The task as served at this moment.
     #[must_use]
     pub fn find(&self, key: &TaskKey) -> Option<Arc<LiveTask>> {
+        self.meeting.pass();
         self.tasks.get(key).map(|task| Arc::clone(&task))
     }
 
     /// Serves `task` from now on, in place of what was there.
     pub fn publish(&self, task: LiveTask) {
+        self.meeting.pass();
         self.tasks.insert(task.key.clone(), Arc::new(task));
-        self.generation.send_modify(|generation| *generation += 1);
+        self.changed();
     }
 
     /// Serves the task no longer. Rows that hold one of its heads finish with it.
     pub fn withdraw(&self, key: &TaskKey) {
+        self.meeting.pass();
         self.tasks.remove(key);
+        self.changed();
+    }
+
+    /// Told after the change, never before: who hears of it finds it.
+    fn changed(&self) {
+        self.meeting.pass();
         self.generation.send_modify(|generation| *generation += 1);
     }
 
@@ -125,6 +136,7 @@ impl LiveTable {
     /// The tasks of all tenants, in no order.
     #[must_use]
     pub fn tasks(&self) -> Vec<Arc<LiveTask>> {
+        self.meeting.pass();
         self.tasks.iter().map(|entry| Arc::clone(&entry)).collect()
     }
 
@@ -136,6 +148,7 @@ impl LiveTable {
 
     /// A number that is another one after every change.
     pub(crate) fn generation(&self) -> u64 {
+        self.meeting.pass();
         *self.generation.borrow()
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -15,9 +15,14 @@ use crate::cache::Cache;
 use crate::counters::Counters;
 use crate::error::EngineError;
 use crate::model::{Model, ModelError, ModelInfo, Reads, Row, RowOutput};
+use crate::sync::Mutex;
 use crate::tokens::{Text, TokenizeRequest, Tokenizer};
 
 mod states;
+
+#[cfg(test)]
+#[cfg(feature = "models")]
+mod models;
 
 pub(crate) use states::WorkerStates;
 

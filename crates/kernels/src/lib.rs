@@ -29,6 +29,7 @@ mod isa;
 mod workspace;
 mod buffer;
 mod team;
+mod sync;
 mod placement;
 mod clock;
 mod peak;

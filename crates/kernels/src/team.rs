@@ -6,16 +6,18 @@
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use crate::placement::Placement;
+use crate::sync::{
+    AtomicBool, AtomicUsize, Condvar, JoinHandle, Mutex, MutexGuard, looks, spawn, spin_loop, yield_now,
+};
 
 /// Looks at a barrier before the core is given away: some ten microseconds.
-const BARRIER_SPINS: u32 = 2_000;
+const BARRIER_SPINS: u32 = looks(2_000);
 /// Looks for the next region before a member goes to sleep: some fifty microseconds.
-const REGION_SPINS: u32 = 8_000;
+const REGION_SPINS: u32 = looks(8_000);
 
 type Work = dyn Fn(&Member<'_>) + Sync;
 
@@ -90,8 +92,7 @@ impl Team {
         let mut team = Self { shared: Arc::clone(&shared), threads: Vec::new() };
         for index in 1..shared.members {
             let shared = Arc::clone(&shared);
-            let thread = std::thread::Builder::new().name(format!("encoder-{index}"));
-            team.threads.push(thread.spawn(move || shared.serve(index))?);
+            team.threads.push(spawn(format!("encoder-{index}"), move || shared.serve(index))?);
         }
         Ok(team)
     }
@@ -175,7 +176,7 @@ impl Shared {
             if self.regions.load(Ordering::Acquire) != *seen {
                 break;
             }
-            std::hint::spin_loop();
+            spin_loop();
         }
         let mut order = self.lock();
         while self.regions.load(Ordering::Acquire) == *seen {
@@ -229,52 +230,17 @@ fn wait_until(reached: impl Fn() -> bool) {
     while !reached() {
         spins += 1;
         if spins < BARRIER_SPINS {
-            std::hint::spin_loop();
+            spin_loop();
         } else {
-            std::thread::yield_now();
+            yield_now();
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
+#[cfg(not(feature = "models"))]
+mod tests;
 
-    #[test]
-    fn every_task_of_every_step_is_done_once_and_steps_do_not_overlap() {
-        for members in [1, 2, 3] {
-            let mut team = Team::new(members, 2).unwrap();
-            for round in 0..200 {
-                let done: Vec<AtomicUsize> = (0..37).map(|_| AtomicUsize::new(0)).collect();
-                let doubled: Vec<AtomicUsize> = (0..37).map(|_| AtomicUsize::new(0)).collect();
-                team.run(&|member| {
-                    member.share(37, |task| {
-                        done[task].fetch_add(task + round, Ordering::Relaxed);
-                    });
-                    member.wait();
-                    member.share(37, |task| {
-                        let other = done[36 - task].load(Ordering::Relaxed);
-                        doubled[task].fetch_add(2 * other, Ordering::Relaxed);
-                    });
-                });
-                for (task, doubled) in doubled.iter().enumerate() {
-                    assert_eq!(doubled.load(Ordering::Relaxed), 2 * (36 - task + round));
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_panic_on_any_member_ends_the_region_for_all() {
-        for culprit in [0, 1] {
-            let mut team = Team::new(2, 1).unwrap();
-            let outcome = catch_unwind(AssertUnwindSafe(|| {
-                team.run(&|member| {
-                    assert!(member.index != culprit, "on purpose");
-                    member.wait();
-                });
-            }));
-            assert!(outcome.is_err());
-        }
-    }
-}
+#[cfg(test)]
+#[cfg(feature = "models")]
+mod models;

@@ -28,6 +28,7 @@ const FENCED: &[(&str, &[&str])] = &[
     ("tonic-prost", &["api"]),
     ("tonic-prost-build", &["api"]),
     ("dashmap", &["engine"]),
+    ("loom", &["engine", "kernels"]),
     ("tch", &["deberta"]),
     ("torch-sys", &["deberta"]),
     ("tokenizers", &["deberta"]),

@@ -1,10 +1,11 @@
 //! How all workers of an engine are, as one.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 
 use tokio::sync::watch;
 
 use super::WorkerState;
+use crate::sync::Mutex;
 
 /// The state of each worker, and the other end of what the engine watches. Held by the workers alone: once all have
 /// ended, the watchers are told.

@@ -1,0 +1,92 @@
+//! Every order in which threads can meet at what the engine shares: permits, a tenant's rows, the live table.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use loom::sync::atomic::{AtomicBool, AtomicUsize};
+use loom::thread;
+
+use crate::allowance::Allowance;
+use crate::head::{Head, HeadKind, HeadParts};
+use crate::head_matrix::CurrentMatrix;
+use crate::live::{LiveTable, LiveTask, ServedHead};
+use crate::quota::Quota;
+use crate::retention::Retention;
+use crate::task::{TaskKey, TenantName, Version};
+
+/// Tries the model in every order of its threads with so many switches that nothing forces.
+pub(crate) fn every_order(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
+    let mut checker = loom::model::Builder::new();
+    checker.preemption_bound = Some(preemptions);
+    checker.max_branches = 10_000;
+    checker.check(model);
+}
+
+#[test]
+fn a_tenant_never_has_more_rows_in_flight_than_its_quota() {
+    every_order(4, || {
+        let allowance = Arc::<Allowance>::default();
+        allowance.limit(&Quota { rows_in_flight: Some(2), ..Quota::default() });
+        let out = Arc::new(AtomicUsize::new(0));
+        let callers = [1, 2].map(|rows| {
+            let (allowance, out) = (Arc::clone(&allowance), Arc::clone(&out));
+            thread::spawn(move || {
+                let taken = allowance.take_rows(rows);
+                if taken.is_ok() {
+                    assert!(out.fetch_add(rows, Ordering::AcqRel) + rows <= 2);
+                    out.fetch_sub(rows, Ordering::AcqRel);
+                }
+                taken.is_ok()
+            })
+        });
+        let taken = callers.map(|caller| caller.join().unwrap());
+        assert!(taken.contains(&true), "one of them was first");
+        assert_eq!(allowance.used().rows_in_flight, 0);
+    });
+}
+
+fn serve(live: &LiveTable, head: &Arc<Head>, generation: u64) {
+    let key = TaskKey { tenant: TenantName::default_tenant(), task: "glue/cola".parse().unwrap() };
+    let served = ServedHead {
+        key: key.clone(),
+        version: Version::FIRST,
+        digest: String::new(),
+        encoder_digest: String::new(),
+        forced: false,
+        created_unix_seconds: 0,
+        head: Arc::clone(head),
+    };
+    let versions = [(Version::FIRST, Arc::new(served))].into();
+    let retention = Retention::default();
+    live.publish(LiveTask { key, versions, aliases: [].into(), traffic: None, retention, generation });
+}
+
+fn head(bias: f32) -> Arc<Head> {
+    let parts = HeadParts { weight: vec![1.0].into(), bias: vec![bias].into(), ..HeadParts::default() };
+    Arc::new(Head::new(HeadKind::Regression, 1, parts).unwrap())
+}
+
+#[test]
+fn a_head_whose_swap_was_acknowledged_is_in_every_matrix_asked_for_later() {
+    every_order(4, || {
+        let (live, matrix) = (Arc::<LiveTable>::default(), Arc::<CurrentMatrix>::default());
+        let [old, new] = [0.0, 1.0].map(head);
+        serve(&live, &old, 1);
+        let acknowledged = Arc::new(AtomicBool::new(false));
+        let writer = thread::spawn({
+            let (live, new, acknowledged) = (Arc::clone(&live), Arc::clone(&new), Arc::clone(&acknowledged));
+            move || {
+                serve(&live, &new, 2);
+                acknowledged.store(true, Ordering::Release);
+            }
+        });
+        for _ in 0..2 {
+            let must_be_new = acknowledged.load(Ordering::Acquire);
+            let seen = matrix.of(&live);
+            assert!(seen.holds(&old) != seen.holds(&new), "one of the two, never both or none");
+            assert!(seen.holds(&new) || !must_be_new);
+        }
+        writer.join().unwrap();
+        assert!(matrix.of(&live).holds(&new));
+    });
+}
