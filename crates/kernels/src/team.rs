@@ -117,9 +117,7 @@ impl Team {
         let pointer = WorkPointer(unsafe { std::mem::transmute::<&(dyn Fn(&Member<'_>) + Sync), *const Work>(work) });
         if shared.members > 1 {
             shared.placement.settle(0);
-            *shared.lock() = Order::Run(pointer);
-            shared.regions.fetch_add(1, Ordering::Release);
-            shared.changed.notify_all();
+            shared.give(Order::Run(pointer));
         }
         let outcome = catch_unwind(AssertUnwindSafe(|| work(&shared.member(0))));
         if outcome.is_err() {
@@ -136,9 +134,7 @@ impl Team {
 
 impl Drop for Team {
     fn drop(&mut self) {
-        *self.shared.lock() = Order::End;
-        self.shared.regions.fetch_add(1, Ordering::Release);
-        self.shared.changed.notify_all();
+        self.shared.give(Order::End);
         for thread in self.threads.drain(..) {
             // Its panic was told when it happened.
             let _ = thread.join();
@@ -149,6 +145,15 @@ impl Drop for Team {
 impl Shared {
     fn member(&self, index: usize) -> Member<'_> {
         Member { shared: self, index, step: Cell::new(0) }
+    }
+
+    /// Tells the helpers what is next. Counted under the lock: a helper that has looked and is about to sleep holds it.
+    fn give(&self, next: Order) {
+        let mut order = self.lock();
+        *order = next;
+        self.regions.fetch_add(1, Ordering::Release);
+        drop(order);
+        self.changed.notify_all();
     }
 
     /// A helper's life.
