@@ -70,6 +70,8 @@ impl Admission {
         self.refuse_when_draining()?;
         self.meeting.pass();
         let held = vec![take(&self.rows, rows, Resource::Rows)?, take(&self.bytes, bytes, Resource::Bytes)?];
+        // Asked again with the permits in hand: a drain that has begun meanwhile may have seen them all come back.
+        self.refuse_when_draining()?;
         Ok(Permit { held, of_tenant: Vec::new() })
     }
 

@@ -3,16 +3,20 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use loom::future::block_on;
 use loom::sync::atomic::{AtomicBool, AtomicUsize};
 use loom::thread;
 
+use crate::admission::Admission;
 use crate::allowance::Allowance;
+use crate::error::EngineError;
 use crate::head::{Head, HeadKind, HeadParts};
 use crate::head_matrix::CurrentMatrix;
 use crate::live::{LiveTable, LiveTask, ServedHead};
 use crate::quota::Quota;
 use crate::retention::Retention;
 use crate::task::{TaskKey, TenantName, Version};
+use crate::testing::small_limits;
 
 /// Tries the model in every order of its threads with so many switches that nothing forces.
 pub(crate) fn every_order(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
@@ -20,6 +24,32 @@ pub(crate) fn every_order(preemptions: usize, model: impl Fn() + Send + Sync + '
     checker.preemption_bound = Some(preemptions);
     checker.max_branches = 10_000;
     checker.check(model);
+}
+
+#[test]
+fn nothing_is_served_once_a_drain_has_ended() {
+    every_order(4, || {
+        let admission = Arc::new(Admission::new(&small_limits()));
+        let [begun, ended] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+        let caller = thread::spawn({
+            let (admission, begun, ended) = (Arc::clone(&admission), Arc::clone(&begun), Arc::clone(&ended));
+            move || match admission.admit(1, 1) {
+                Ok(permit) => {
+                    begun.fetch_add(1, Ordering::AcqRel);
+                    ended.fetch_add(1, Ordering::AcqRel);
+                    drop(permit);
+                }
+                Err(refused) => assert_eq!(refused, EngineError::Draining),
+            }
+        });
+        admission.close();
+        block_on(admission.idle());
+        // The newest number, as a semaphore would have it: the checker does not see that it orders what is around it.
+        let served = ended.fetch_add(0, Ordering::AcqRel);
+        caller.join().unwrap();
+        assert_eq!(begun.load(Ordering::Acquire), served);
+        assert_eq!(admission.in_flight_rows(), 0);
+    });
 }
 
 #[test]
