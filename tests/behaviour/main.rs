@@ -49,6 +49,7 @@ mod rolling_back;
 mod replicas;
 mod rewards;
 mod streaming;
+mod stuck_worker;
 mod task_pages;
 mod tenants;
 mod tenants_from_the_command_line;

@@ -59,6 +59,16 @@ pub(crate) enum Work {
     Job(Job),
 }
 
+impl Work {
+    /// Tokens of it, or of a batch that would take about as long.
+    pub(crate) fn tokens(&self) -> usize {
+        match self {
+            Self::Batch(batch) => batch.entries.iter().map(|entry| entry.row.tokens.len()).sum(),
+            Self::Job(job) => job.tokens,
+        }
+    }
+}
+
 /// The queue. Its length is bounded by admission: every subscriber holds a permit.
 #[derive(Debug)]
 pub(crate) struct Queue {

@@ -1,6 +1,7 @@
 //! What the engine counts. Readers may see one counter a moment ahead of another.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Counters that only grow, since the start of the process.
 #[derive(Debug, Default)]
@@ -31,6 +32,16 @@ pub struct Counters {
     pub overloaded_asks: Counter,
     /// Times the worker was rebuilt after a panic.
     pub worker_restarts: Counter,
+    /// Times a worker was found stuck in a batch.
+    pub worker_stalls: Counter,
+}
+
+impl Counters {
+    /// How long the model takes for so many tokens, going by what it has taken so far; `None` before it has run.
+    pub(crate) fn expected(&self, tokens: usize) -> Option<Duration> {
+        let (before, took) = (self.tokens.value(), self.model_microseconds.value());
+        (before > 0).then(|| Duration::from_micros(took)).map(|took| took.mul_f64(tokens as f64 / before as f64))
+    }
 }
 
 /// One such number.

@@ -1,12 +1,13 @@
 //! The whole path as calls: classify, embed, tokenize, try a head, drain.
 
+use std::convert::Infallible;
 use std::hash::RandomState;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::admission::Admission;
 use crate::batch::Budget;
@@ -41,6 +42,9 @@ pub use reward::{RewardAnswer, RewardAsk, RewardInput, Rewarded, preferences};
 pub use trial::trial_input;
 pub use vectors::{EmbedAsk, Embedded, Embedding, Tokenized};
 pub use zero_shot::{Candidate, ZeroShotAnswer, ZeroShotAnswered, ZeroShotAsk, ZeroShotInput};
+
+/// Between two looks for a worker that is stuck.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// What an engine is made of.
 pub struct EngineParts {
@@ -90,6 +94,7 @@ pub struct Engine {
     state: watch::Receiver<WorkerState>,
     info: Arc<OnceLock<ModelInfo>>,
     workers: Mutex<Vec<JoinHandle<()>>>,
+    states: Weak<WorkerStates>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -114,6 +119,7 @@ impl Engine {
         let replicas = replicas.max(1);
         let (states, state) = WorkerStates::new(replicas);
         let (states, factory) = (Arc::new(states), Arc::new(sync::Mutex::new(factory)));
+        let watched = Arc::downgrade(&states);
         let info = Arc::new(OnceLock::new());
         let workers = (0..replicas).map(|number| {
             worker::spawn(WorkerParts {
@@ -143,6 +149,7 @@ impl Engine {
             state,
             info,
             workers: Mutex::new(workers),
+            states: watched,
         })
     }
 
@@ -162,6 +169,17 @@ impl Engine {
     #[must_use]
     pub fn worker_state(&self) -> watch::Receiver<WorkerState> {
         self.state.clone()
+    }
+
+    /// Looks four times a second for a worker that does not come back from its batch: its state is then
+    /// [`WorkerState::Stuck`] until it does, and asks are refused.
+    pub async fn watch_workers(&self) -> Infallible {
+        loop {
+            sleep(LOOK_EVERY).await;
+            if let Some(states) = self.states.upgrade() {
+                self.counters.worker_stalls.add(states.look(Instant::now()));
+            }
+        }
     }
 
     /// What the model says of itself, once it has been loaded.

@@ -109,6 +109,9 @@ pub enum EngineError {
     /// The engine takes no new asks.
     #[error("the server is draining")]
     Draining,
+    /// The worker has been at one batch for too long.
+    #[error("the encoder has been at one batch for far longer than batches take")]
+    WorkerStuck,
     /// The worker gave up after repeated failures, or never came up.
     #[error("the inference worker is down")]
     WorkerDown,

@@ -34,13 +34,15 @@ const WARM_UP_TEXT: &str = "The spring fills the stream, and the stream turns th
 /// Builds a model on the thread of its worker: called once for each worker, one after another, and again after a panic.
 pub type ModelFactory = Box<dyn FnMut() -> Result<Box<dyn Model>, ModelError> + Send>;
 
-/// How a worker is, or all workers of an engine are: ready when all are, down when one is.
+/// How a worker is, or all workers of an engine are: ready when all are, stuck or down when one is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WorkerState {
     /// It loads the encoder, at the start or after a panic.
     Starting,
     /// It has answered a warm-up row.
     Ready,
+    /// It has been at one batch for far longer than batches take; ready again when that is done.
+    Stuck,
     /// It will not come back. The text says why.
     Down(String),
 }
@@ -100,6 +102,8 @@ fn live(parts: &WorkerParts) -> Result<(), ModelError> {
     info!(worker = parts.number, device = %info.device, dtype = %info.dtype, encoder = %info.encoder_digest, "encoder is ready");
     parts.states.set(parts.number, WorkerState::Ready);
     while let Some(work) = parts.queue.take() {
+        let expected = parts.counters.expected(work.tokens());
+        let _errand = parts.states.begin(parts.number, expected, Instant::now());
         match work {
             Work::Batch(batch) => run(model.as_mut(), batch, parts),
             Work::Job(Job { tokens, work }) => {

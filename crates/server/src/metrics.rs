@@ -142,6 +142,7 @@ impl Metrics {
         family("asks_overloaded_total", "counter", "Asks refused for load.", counters.overloaded_asks.value());
         family("heads_refused_total", "counter", "Heads that failed their check.", self.refused_heads.total());
         family("worker_restarts_total", "counter", "Times a worker was rebuilt.", counters.worker_restarts.value());
+        family("worker_stalls_total", "counter", "Times a worker was stuck.", counters.worker_stalls.value());
         let _ = writeln!(
             text,
             "# HELP headwater_refusals_total Calls refused, by code.\n# TYPE headwater_refusals_total counter"

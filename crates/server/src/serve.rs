@@ -222,6 +222,7 @@ pub async fn serve(
         tokio::select! {
             never = keep(keeper) => match never {},
             end = follow(worker_state, &health) => end,
+            never = engine.watch_workers() => match never {},
             () = tell_of_failure(disk_failed.clone(), &health) => Ok(()),
             () = retention::retire_in_time(&changes) => Ok(()),
             never = free_in_time(&changes) => match never {},
@@ -263,7 +264,9 @@ async fn ready(mut state: watch::Receiver<WorkerState>) -> Result<(), ServeError
     match state.wait_for(|state| *state != WorkerState::Starting).await.as_deref() {
         Ok(WorkerState::Ready) => Ok(()),
         Ok(WorkerState::Down(reason)) => Err(ServeError::WorkerDown(reason.clone())),
-        Ok(WorkerState::Starting) | Err(_) => Err(ServeError::WorkerDown("it ended while loading".to_owned())),
+        Ok(WorkerState::Starting | WorkerState::Stuck) | Err(_) => {
+            Err(ServeError::WorkerDown("it ended while loading".to_owned()))
+        }
     }
 }
 
@@ -277,6 +280,10 @@ async fn follow(mut state: watch::Receiver<WorkerState>, health: &Health) -> Res
                 info!("serving");
             }
             WorkerState::Starting => health.not_serving().await,
+            WorkerState::Stuck => {
+                health.not_serving().await;
+                error!("an inference worker is stuck in a batch");
+            }
             WorkerState::Down(reason) => return Err(ServeError::WorkerDown(reason)),
         }
         if state.changed().await.is_err() {

@@ -50,7 +50,7 @@ pub(crate) fn of_engine(error: EngineError) -> Status {
             let details = reason("DEADLINE_EXCEEDED", [("stage", stage.as_str().to_owned())]);
             status(Code::DeadlineExceeded, &message, details)
         }
-        EngineError::Starting | EngineError::Draining | EngineError::WorkerDown => {
+        EngineError::Starting | EngineError::Draining | EngineError::WorkerStuck | EngineError::WorkerDown => {
             status(Code::Unavailable, &message, ErrorDetails::with_retry_info(Some(RETRY_LATER)))
         }
         EngineError::Misfit(_) => failed_precondition("HEAD_MISFIT", "head", &message),

@@ -43,6 +43,7 @@ impl Engine {
             // A worker that is rebuilt after a panic keeps its queue, so asks may wait for it.
             WorkerState::Starting if self.info.get().is_none() => Err(EngineError::Starting),
             WorkerState::Starting | WorkerState::Ready => Ok(()),
+            WorkerState::Stuck => Err(EngineError::WorkerStuck),
             WorkerState::Down(_) => Err(EngineError::WorkerDown),
         }
     }

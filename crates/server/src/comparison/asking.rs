@@ -108,7 +108,7 @@ pub(crate) async fn loaded(engine: &Engine) -> Result<ModelInfo, AskError> {
     match settled {
         WorkerState::Ready => engine.info().cloned().ok_or_else(lost),
         WorkerState::Down(reason) => Err(AskError::WorkerDown(reason)),
-        WorkerState::Starting => Err(lost()),
+        WorkerState::Starting | WorkerState::Stuck => Err(lost()),
     }
 }
 

@@ -192,6 +192,7 @@ fn of_row(error: EngineError, line: u64) -> Unanswered {
         | EngineError::DeadlineExceeded(_)
         | EngineError::Starting
         | EngineError::Draining
+        | EngineError::WorkerStuck
         | EngineError::WorkerDown
         | EngineError::Misfit(_)
         | EngineError::Unsupported(_)
