@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::script::SCRIPT_FLAG;
 
 /// Longer than anything here takes, on a machine that does other work too.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A test under its name.
 pub(crate) type NamedTest = (&'static str, fn() -> Result<(), Failed>);
