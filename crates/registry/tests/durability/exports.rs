@@ -11,7 +11,7 @@ use registry::{Capture, tools};
 use crate::effort::{effort, found};
 use crate::model;
 use crate::script::{self, OPTIONS};
-use crate::victim::{open, scratch};
+use crate::victim::{once_let_go, open, scratch};
 
 /// Exports that may wait to be read.
 const WAITING: usize = 2;
@@ -79,13 +79,13 @@ fn comes_back(capture: &Capture, expected: &str) -> Result<(), String> {
     if (archived.generation, archived.objects) != (capture.generation(), capture.n_objects()) {
         return Err(format!("it holds something else: {archived:?}"));
     }
-    let report = tools::import(&first, &data, &OPTIONS).map_err(|error| error.to_string())?;
+    let report = once_let_go(|| tools::import(&first, &data, &OPTIONS)).map_err(|error| error.to_string())?;
     let imported = open(&data, &OPTIONS).map_err(|error| error.to_string())?;
     if !report.damaged.is_empty() || model::fingerprint(&imported) != *expected {
         return Err(format!("it is not what the registry was: {report:?}"));
     }
     imported.close().map_err(|error| error.to_string())?;
-    tools::export(&data, &second).map_err(|error| error.to_string())?;
+    once_let_go(|| tools::export(&data, &second)).map_err(|error| error.to_string())?;
     let bytes = |file: &Path| fs::read(file).unwrap();
     if bytes(&first) == bytes(&second) { Ok(()) } else { Err("its import exports other bytes".to_owned()) }
 }
