@@ -30,6 +30,7 @@ ROWS = (
     ("a second process, a stale lock", "durability", ("a_second_", "a_killed_holder")),
     ("directory missing, unwritable, full", "durability", ("directory_", "opened_for_reading", "on_a_")),
     ("10,000 replacements over 500 heads", "durability", ("thousands_of_replacements",)),
+    ("1,000 exports under changes, imported, exported", "durability", ("exports_under_changes",)),
     ("1,000 heads over 20 tenants, one bad", "durability", ("of_a_thousand_heads",)),
     ("the clock jumps or stands", "durability", ("a_clock_that_jumps",)),
     ("10,000 swaps under 64 clients", "behaviour", ("torture::swapping",)),

@@ -317,6 +317,8 @@ mod faults;
 #[cfg(test)]
 mod first_form;
 #[cfg(test)]
+mod killed_forms;
+#[cfg(test)]
 mod objects;
 #[cfg(test)]
 mod retention;
@@ -324,6 +326,8 @@ mod retention;
 mod second_form;
 #[cfg(test)]
 mod tenants;
+#[cfg(test)]
+mod third_form;
 #[cfg(test)]
 mod traffic;
 #[cfg(test)]

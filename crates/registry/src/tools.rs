@@ -22,8 +22,6 @@ use crate::verification::{Verification, VerifyReport};
 
 use store_copy::read_store_copy;
 
-#[cfg(test)]
-pub(crate) use transfer::inspect;
 pub use transfer::{export, import};
 
 /// Checks everything in the data directory `dir` and changes nothing in it.

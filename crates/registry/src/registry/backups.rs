@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use crate::testing::{OPTIONS, delete, install, key, open, set_live};
+use crate::testing::{OPTIONS, delete, install, key, open};
 use crate::{Capture, Digest, Swept, tools};
 
 fn archive(capture: &Capture) -> Vec<u8> {
@@ -41,48 +41,6 @@ fn a_capture_stays_what_it_was_while_everything_in_it_is_replaced() {
     // Three manifests and three weights; bias and task embedding are those of the versions that are left.
     assert_eq!(registry.collect_garbage().unwrap().files, 6);
     assert_eq!(registry.stats().unwrap().unused_objects, 0);
-}
-
-#[test]
-fn a_thousand_backups_under_changes_are_each_one_generation() {
-    let dir = TempDir::new().unwrap();
-    let mut registry = open(&dir.path().join("data"));
-    (1..=2).for_each(|seed| drop(registry.install(install("a", seed)).unwrap()));
-    let (send, captures) = std::sync::mpsc::sync_channel::<Capture>(4);
-    let reading = std::thread::spawn(move || {
-        let scratch = TempDir::new().unwrap();
-        let mut generations = Vec::new();
-        for (number, capture) in captures.into_iter().enumerate() {
-            let bytes = archive(&capture);
-            let entries = tools::inspect(&bytes[..]).unwrap();
-            assert_eq!(entries.generation, capture.generation());
-            assert_eq!(entries.objects, capture.n_objects());
-            if number % 100 == 0 {
-                assert_eq!(there_and_back(&bytes, scratch.path()), bytes);
-            }
-            generations.push(capture.generation());
-        }
-        generations
-    });
-    for round in 0..1000_u64 {
-        match round % 4 {
-            0 => drop(registry.install(install("b", round)).unwrap()),
-            1 => drop(registry.commit(set_live("a", 1 + (round / 4) % 2)).unwrap()),
-            2 => drop(registry.install(install("b", round)).unwrap()),
-            _ => {
-                let oldest = *registry.task(&key("b")).unwrap().versions.keys().next().unwrap();
-                registry.commit(delete("b", oldest.number())).unwrap();
-            }
-        }
-        send.send(registry.capture().unwrap()).unwrap();
-    }
-    drop(send);
-    let generations = reading.join().unwrap();
-    assert_eq!(generations.len(), 1000);
-    assert!(generations.is_sorted(), "they only grow");
-    registry.collect_garbage().unwrap();
-    let stats = registry.stats().unwrap();
-    assert_eq!((stats.unused_objects, stats.damaged), (0, 0));
 }
 
 #[test]

@@ -138,25 +138,6 @@ fn check_object(snapshot: &Snapshot, name: &str, bytes: &[u8]) -> Result<Digest,
         .ok_or_else(|| damaged(&format!("entry {name:?} has no place in it")))
 }
 
-/// What an archive holds, once all of it has proven itself.
-#[cfg(test)]
-pub(crate) fn inspect(source: impl std::io::Read) -> Result<Archived, RegistryError> {
-    let mut snapshot = None;
-    let mut objects = 0;
-    archive::read(source, |name, bytes| {
-        match &snapshot {
-            None => snapshot = Some(parse_snapshot(name, bytes)?),
-            Some(snapshot) => {
-                check_object(snapshot, name, &bytes)?;
-                objects += 1;
-            }
-        }
-        Ok(())
-    })?;
-    let generation = snapshot.map_or(0, |snapshot| snapshot.generation);
-    Ok(Archived { generation, objects, left_out: Vec::new() })
-}
-
 #[cfg(test)]
 mod tests {
     use tempfile::TempDir;

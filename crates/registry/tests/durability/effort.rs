@@ -13,6 +13,11 @@ pub(crate) fn effort<T>(core: T, all: T) -> T {
     if *ALL { all } else { core }
 }
 
+/// Of the points of a series, an ordinary run tries one in so many.
+pub(crate) fn stride() -> usize {
+    effort(2, 1)
+}
+
 /// One line on what was tried and found, for the table of `make torture`.
 pub(crate) fn found(what: &str) {
     println!("found: {what}");

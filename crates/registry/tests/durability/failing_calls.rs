@@ -6,7 +6,7 @@ use std::process::Command;
 
 use libtest_mimic::{Failed, Trial};
 
-use crate::effort::{effort, found};
+use crate::effort::{effort, found, stride};
 use crate::kill_points::{Scenario, Tally};
 use crate::preload::{FileCalls, by_preload};
 use crate::strace::{record, strace, traced};
@@ -36,7 +36,7 @@ const CALLS: [&str; 11] = [
 ];
 const ERRORS: [(&str, i32); 2] = [("EIO", 5), ("ENOSPC", 28)];
 /// An ordinary run tries one in so many of the calls.
-const STRIDE: usize = 11;
+const STRIDE: usize = 16;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -51,7 +51,7 @@ fn fail_traced_calls() -> Result<(), Failed> {
     let points = record(&scenario)?;
     let mut tally = Tally::default();
     for (call, error, onward) in TRACED {
-        for number in 1..=points.get(call).copied().unwrap_or(0) {
+        for number in (1..=points.get(call).copied().unwrap_or(0)).step_by(stride()) {
             let inject = format!("inject={call}:error={error}:when={number}{onward}");
             let trace = format!("trace={call}");
             let driver = |dir: &Path| strace(&["-o", "/dev/null", "-e", &trace, "-e", &inject], dir);

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use engine::{Alias, Selector};
 use libtest_mimic::{Failed, Trial};
-use registry::{OpenOptions, RegistryError};
+use registry::{Change, OpenOptions, Registry, RegistryError};
 
 use crate::model;
 use crate::script::{self, OPTIONS};
@@ -41,10 +43,11 @@ pub(crate) fn trials() -> Vec<Trial> {
     let survives = DAMAGES.iter().map(|damage| {
         Trial::test(format!("opens_complete_after_{}", damage.name), move || opens_complete_after(damage))
     });
-    let others: [NamedTest; 5] = [
+    let others: [NamedTest; 6] = [
         ("a_lost_journal_is_written_again_from_the_store", lost_journal),
         ("a_damaged_snapshot_falls_back_to_the_one_before", damaged_snapshot),
         ("a_torn_tail_frame_counts_as_never_written", torn_tail),
+        ("a_torn_deletion_sets_aside_what_it_deleted_until_it_is_made_again", torn_deletion),
         ("a_damaged_object_sets_one_version_aside", damaged_object),
         ("with_store_and_journal_lost_an_operator_decides", all_lost),
     ];
@@ -137,20 +140,54 @@ fn damaged_snapshot() -> Result<(), Failed> {
     Ok(())
 }
 
+/// Takes the record store away, and of the last change the end of its frame in the journal: both accounts of it.
+fn tear_last_change(dir: &Path) {
+    let tail = journal_files(dir, ".tail").pop().unwrap();
+    let file = fs::OpenOptions::new().write(true).open(tail).unwrap();
+    file.set_len(file.metadata().unwrap().len() - 5).unwrap();
+    fs::remove_dir_all(dir.join("records")).unwrap();
+}
+
 fn torn_tail() -> Result<(), Failed> {
     let scratch = scratch();
-    used(scratch.path(), false);
-    let tail = journal_files(scratch.path(), ".tail").pop().unwrap();
-    let file = fs::OpenOptions::new().write(true).open(&tail)?;
-    file.set_len(file.metadata()?.len() - 5)?;
-    fs::remove_dir_all(scratch.path().join("records"))?;
     let mut registry = open(scratch.path(), &OPTIONS)?;
-    assert_eq!(registry.generation() as usize, script::changes().len() - 1);
+    script::changes().into_iter().for_each(|change| drop(registry.commit(change).unwrap()));
+    let before = model::fingerprint(&registry);
+    registry.commit(script::install("torn", 98))?;
+    drop(registry);
+    tear_last_change(scratch.path());
+    let mut registry = open(scratch.path(), &OPTIONS)?;
+    assert_eq!(model::fingerprint(&registry), before);
+    assert!(registry.boot_report().damaged.is_empty());
     registry.commit(script::install("after", 99))?;
     let expected = model::fingerprint(&registry);
     drop(registry);
     fs::remove_dir_all(scratch.path().join("records"))?;
     assert_eq!(model::fingerprint(&open(scratch.path(), &OPTIONS)?), expected);
+    Ok(())
+}
+
+/// A deletion takes its objects off the disk once both accounts hold it. Where both are damaged afterwards, the
+/// versions are known again and their numbers are not: they are never served.
+fn torn_deletion() -> Result<(), Failed> {
+    let scratch = scratch();
+    used(scratch.path(), false);
+    let held = |registry: &Registry| {
+        let tokens: Vec<_> = registry.tokens().map(|(id, token)| (id, Arc::clone(token))).collect();
+        (model::heads(registry), registry.tenants(), tokens)
+    };
+    let expected = held(&open(scratch.path(), &OpenOptions { read_only: true, ..OPTIONS })?);
+    tear_last_change(scratch.path());
+    let mut registry = open(scratch.path(), &OPTIONS)?;
+    let deletion = script::changes().pop().unwrap();
+    let Change::DeleteTenant { name, .. } = &deletion else { return Err("the script ends otherwise".into()) };
+    assert_eq!(model::heads(&registry), expected.0, "no head but those that are whole");
+    let damaged = &registry.boot_report().damaged;
+    assert_eq!((damaged.len(), &damaged[0].key.tenant), (1, name), "{damaged:?}");
+    let task = registry.task(&damaged[0].key).unwrap();
+    assert!(task.resolve(&Selector::Alias(Alias::live())).is_none() && registry.tenant(name).is_some());
+    registry.commit(deletion)?;
+    assert_eq!(held(&registry), expected);
     Ok(())
 }
 
@@ -173,7 +210,7 @@ fn damaged_object() -> Result<(), Failed> {
     // Installing the head again under the next number heals the object; the damaged version can be deleted.
     registry.commit(script::install("group/task0", 3))?;
     let version = script::version(2);
-    registry.commit(registry::Change::DeleteVersion { key: key.clone(), version, with_aliases: true })?;
+    registry.commit(Change::DeleteVersion { key: key.clone(), version, with_aliases: true })?;
     registry.close()?;
     let registry = open(scratch.path(), &OPTIONS)?;
     assert!(registry.boot_report().damaged.is_empty());

@@ -27,6 +27,7 @@ mod damage;
 mod second_process;
 mod disk;
 mod wear;
+mod exports;
 mod many_heads;
 mod clock;
 
@@ -38,7 +39,7 @@ fn main() {
         script::run(&words);
         return;
     }
-    let groups: [fn() -> Vec<Trial>; 13] = [
+    let groups: [fn() -> Vec<Trial>; 14] = [
         strace::trials,
         preload::trials,
         failing_calls::trials,
@@ -50,6 +51,7 @@ fn main() {
         second_process::trials,
         disk::trials,
         wear::trials,
+        exports::trials,
         many_heads::trials,
         clock::trials,
     ];

@@ -10,7 +10,7 @@ use registry::{Change, tools};
 use crate::effort::found;
 use crate::model;
 use crate::script::{self, OPTIONS};
-use crate::victim::{open, scratch};
+use crate::victim::{once_let_go, open, scratch};
 
 const TENANTS: u64 = 20;
 const HEADS: u64 = 1_000;
@@ -47,7 +47,7 @@ fn one_bad_head() -> Result<(), Failed> {
     expected.remove(&(format!("{}/{}", bad.key.tenant, bad.key.task), bad.version.number()));
     assert_eq!((expected.len(), model::heads(&registry)), (HEADS as usize - 1, expected));
     registry.close()?;
-    let verified = tools::verify(scratch.path())?;
+    let verified = once_let_go(|| tools::verify(scratch.path()))?;
     assert_eq!((verified.heads, verified.damaged.len()), (HEADS as usize - 1, 1));
     found(&format!("{HEADS} heads over {TENANTS} tenants: open after {took:?}, one set aside"));
     Ok(())

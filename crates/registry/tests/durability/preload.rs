@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use libtest_mimic::{Failed, Trial};
 use tempfile::TempDir;
 
+use crate::effort::stride;
 use crate::kill_points::{NamedScenario, SCENARIOS, Scenario, Tally};
 use crate::victim::{self, scratch};
 
@@ -88,7 +89,7 @@ fn kill_at_every_call(scenario: &Scenario) -> Result<(), Failed> {
     scenario.run_point(|dir| file_calls.command("fixed", dir), &mut Tally::default())?;
     let calls = file_calls.counted();
     let mut tally = Tally::default();
-    for number in 1..=calls {
+    for number in (1..=calls).step_by(stride()) {
         let driver = |dir: &Path| {
             let mut command = file_calls.command("fixed", dir);
             command.env("HEADWATER_KILL_AT", number.to_string());

@@ -16,6 +16,9 @@ pub(crate) const SCRIPT_FLAG: &str = "--script";
 /// As a server, with a ballast that is quick to copy.
 pub(crate) const OPTIONS: OpenOptions = OpenOptions { ballast_bytes: 64 << 10, ..OpenOptions::SERVER };
 
+/// When a token ends that outlives every clock here, in seconds since 1970.
+const END: u64 = 1 << 40;
+
 /// The words after [`SCRIPT_FLAG`], if this process is a victim.
 pub(crate) fn words(arguments: &[String]) -> Option<Vec<&str>> {
     let (_, rest) = arguments.split_first()?;
@@ -46,7 +49,7 @@ pub(crate) fn run(words: &[&str]) {
 }
 
 /// The changes of the fixed script: install five, a bundle in one change, alias, alias back, describe, roll back, a
-/// traffic rule, a retention rule with the installs that it applies to, delete.
+/// traffic rule, a retention rule with the installs that it applies to, delete, and what happens to tenants.
 pub(crate) fn changes() -> Vec<Change> {
     let mut changes: Vec<Change> = (0..5).map(|number| install(&format!("group/task{}", number % 3), number)).collect();
     changes.push(bundle(8));
@@ -62,7 +65,43 @@ pub(crate) fn changes() -> Vec<Change> {
     changes.push(install("group/task1", 50));
     changes.push(install("group/task1", 51));
     changes.push(Change::DeleteVersion { key: key("group/task1"), version: version(1), with_aliases: true });
+    changes.extend(changes_of_tenants());
     changes
+}
+
+/// One tenant stays with its quota and its token. Another is made, given a quota, two tokens and a head, loses one
+/// token, and is deleted with all it has.
+fn changes_of_tenants() -> [Change; 9] {
+    let [stays, goes] = ["stays", "goes"].map(|name| name.parse::<TenantName>().unwrap());
+    let create = |name: &TenantName, quota| {
+        let description = format!("it {name}");
+        Change::CreateTenant { name: name.clone(), description, quota }
+    };
+    let quota = Quota { requests_per_second: Some(2.5), head_versions: Some(7), ..Quota::default() };
+    let task = TaskKey { tenant: goes.clone(), task: "group/task0".parse().unwrap() };
+    [
+        create(&stays, quota),
+        Change::CreateToken(NewToken { expires_unix_seconds: Some(END), ..new_token(&stays, 1) }),
+        create(&goes, Quota::default()),
+        Change::SetQuota { name: goes.clone(), quota },
+        Change::CreateToken(new_token(&goes, 2)),
+        Change::CreateToken(new_token(&goes, 3)),
+        Change::Install(one_head(task, 60)),
+        Change::RevokeToken { id: new_token(&goes, 2).id },
+        Change::DeleteTenant { name: goes, with_heads: true },
+    ]
+}
+
+/// The token whose name and secret follow from `number`.
+fn new_token(tenant: &TenantName, number: u64) -> NewToken {
+    NewToken {
+        id: TokenId::from_bytes(number.to_be_bytes()),
+        tenant: tenant.clone(),
+        scopes: [Scope::Infer, Scope::Heads].into_iter().collect(),
+        digest: Digest::of(&number.to_be_bytes()),
+        description: number.to_string(),
+        expires_unix_seconds: None,
+    }
 }
 
 /// As many heads at once as make the registry sync their objects together.
@@ -122,30 +161,32 @@ fn run_fixed(dir: &Path) -> Result<(), RegistryError> {
     Ok(())
 }
 
-/// Changes for ever, each following from the generation and `seed`.
+/// Changes for ever, each following from what is there and `seed`.
 fn run_endless(dir: &Path, seed: u64) -> Result<(), RegistryError> {
     let mut registry = Registry::open(dir, &OPTIONS)?;
-    acknowledge(&registry);
     loop {
-        let number = registry.generation();
-        if number % 4 == 3 {
-            registry.commit(change_of_tenants(&registry, number))?;
-            acknowledge(&registry);
-            continue;
-        }
-        let task = format!("task{}", (number * 7 + seed) % 5);
-        let oldest = registry
-            .task(&key(&task))
-            .filter(|task| task.versions.len() > 3)
-            .and_then(|task| task.versions.first_key_value().map(|(version, _)| *version));
-        let change = match (number % 3, oldest) {
-            (2, Some(version)) => Change::DeleteVersion { key: key(&task), version, with_aliases: true },
-            (1, Some(version)) if number % 2 == 0 => describe(&task, version.number(), &number.to_string()),
-            (1, Some(version)) => set_alias(&task, version.number()),
-            _ => install(&task, seed * 100_000 + number),
-        };
-        registry.commit(change)?;
         acknowledge(&registry);
+        let change = next_change(&registry, seed);
+        registry.commit(change)?;
+    }
+}
+
+/// The change of the endless script that follows from what is there and `seed`.
+pub(crate) fn next_change(registry: &Registry, seed: u64) -> Change {
+    let number = registry.generation();
+    if number % 4 == 3 {
+        return change_of_tenants(registry, number);
+    }
+    let task = format!("task{}", (number * 7 + seed) % 5);
+    let oldest = registry
+        .task(&key(&task))
+        .filter(|task| task.versions.len() > 3)
+        .and_then(|task| task.versions.first_key_value().map(|(version, _)| *version));
+    match (number % 3, oldest) {
+        (2, Some(version)) => Change::DeleteVersion { key: key(&task), version, with_aliases: true },
+        (1, Some(version)) if number.is_multiple_of(2) => describe(&task, version.number(), &number.to_string()),
+        (1, Some(version)) => set_alias(&task, version.number()),
+        _ => install(&task, seed * 100_000 + number),
     }
 }
 
@@ -167,14 +208,7 @@ fn change_of_tenants(registry: &Registry, number: u64) -> Change {
             let key = TaskKey { tenant: name, task: "task".parse().unwrap() };
             Change::Install(one_head(key, 1_000_000 + number))
         }
-        _ => Change::CreateToken(NewToken {
-            id: TokenId::from_bytes(number.to_be_bytes()),
-            tenant: name,
-            scopes: [Scope::Infer, Scope::Heads].into_iter().collect(),
-            digest: Digest::of(&number.to_be_bytes()),
-            description: number.to_string(),
-            expires_unix_seconds: None,
-        }),
+        _ => Change::CreateToken(new_token(&name, number)),
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 
 use libtest_mimic::{Failed, Trial};
 
+use crate::effort::stride;
 use crate::kill_points::{NamedScenario, SCENARIOS, Scenario, Tally, was_killed};
 use crate::script::SCRIPT_FLAG;
 use crate::victim::{program, scratch};
@@ -53,7 +54,7 @@ fn kill_at_every_call(scenario: &Scenario) -> Result<(), Failed> {
     let points = record(scenario)?;
     let mut tally = Tally::default();
     for (call, most) in &points {
-        for number in 1..=*most {
+        for number in (1..=*most).step_by(stride()) {
             let inject = format!("inject={call}:signal=KILL:when={number}");
             let trace = format!("trace={call}");
             let driver = |dir: &Path| strace(&["-o", "/dev/null", "-e", &trace, "-e", &inject], dir);

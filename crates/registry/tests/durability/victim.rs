@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::script::SCRIPT_FLAG;
 
 /// Longer than anything here takes, on a machine that does other work too.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A test under its name.
 pub(crate) type NamedTest = (&'static str, fn() -> Result<(), Failed>);
@@ -93,18 +93,23 @@ pub(crate) fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
     })
 }
 
-/// Opens a registry that this process has just closed. Another test may be starting a victim at that moment, which has
-/// this process's locks until it becomes another program.
+/// Opens a registry that this process may have just closed.
 pub(crate) fn open(dir: &Path, options: &OpenOptions) -> Result<Registry, RegistryError> {
+    once_let_go(|| Registry::open(dir, options))
+}
+
+/// What `work` gives on a directory that this process has just let go. Another test may be starting a victim at that
+/// moment, which has this process's locks until it becomes another program.
+pub(crate) fn once_let_go<T>(work: impl Fn() -> Result<T, RegistryError>) -> Result<T, RegistryError> {
     for _ in 0..200 {
-        match Registry::open(dir, options) {
+        match work() {
             Err(RegistryError::Locked { pid }) if pid == Some(std::process::id()) => {
                 thread::sleep(Duration::from_millis(5));
             }
-            opened => return opened,
+            done => return done,
         }
     }
-    Registry::open(dir, options)
+    work()
 }
 
 pub(crate) fn copy_folder(from: &Path, to: &Path) {
