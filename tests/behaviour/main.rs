@@ -38,6 +38,7 @@ mod listing;
 mod many_tasks;
 mod overload;
 mod panics;
+mod paying_for_fits;
 mod quotas;
 mod raw_calls;
 mod reflecting;

@@ -78,7 +78,7 @@ impl Engine {
         let cost = rows::check_inputs(std::slice::from_ref(input), head, &self.limits())?;
         let reading = Reading { priority, ..Reading::default() };
         let _permit = match priority {
-            Priority::Background => Some(self.admit(cost, reading).await?),
+            Priority::Background => Some(self.admit(cost, reading)?),
             Priority::Caller => None,
         };
         let (reader, text) = (Arc::clone(head), input.clone());
