@@ -43,6 +43,7 @@ mod quotas;
 mod raw_calls;
 mod reflecting;
 mod refusing;
+mod reloading_after_a_failure;
 mod repeating;
 mod retaining;
 mod revoking;
