@@ -4,6 +4,7 @@
 
 mod asking;
 mod auditing;
+mod auditing_certificates;
 mod auditing_reloads;
 mod backing_up;
 mod caching;

@@ -47,6 +47,7 @@ mod audit;
 mod registry_tools;
 mod backup;
 mod server_config;
+mod recording;
 mod reloading;
 mod from_proto;
 mod to_proto;

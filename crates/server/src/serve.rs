@@ -181,7 +181,8 @@ pub async fn serve(
     let tls = settings.tls.map(Arc::new);
     if let Some(tls) = &tls {
         metrics.certificate_ends_at(tls.ends_at());
-        listener::spawn_until(&stopped, watch_files(Arc::clone(tls), Arc::clone(&metrics)));
+        let watching = watch_files(Arc::clone(tls), changes.clone(), Arc::clone(&metrics));
+        listener::spawn_until(&stopped, watching);
     }
     if let Some(Reloading { options, read, asked }) = settings.configuration {
         let (in_force, changes) = (Arc::new(tokio::sync::Mutex::new(options)), changes.clone());
