@@ -12,6 +12,7 @@ mod broken_uploads;
 mod one_bad_head;
 mod file_calls;
 mod slow_disk;
+mod revocation;
 mod history;
 mod client;
 mod killed_server;
