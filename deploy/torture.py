@@ -42,6 +42,7 @@ ROWS = (
     ("a server with one bad head of 1,000 starts", "behaviour", ("torture::one_bad_head",)),
     ("backups while heads change", "behaviour", ("backing_up",)),
     ("20 tokens revoked under open streams", "behaviour", ("torture::revocation",)),
+    ("a tenant at ten times its quota", "behaviour", ("dividing_the_encoder",)),
     ("100 histories x 5,000 calls, 200 kills", "behaviour", ("torture::history", "torture::killed_server")),
 )
 # The folder of each binary's crate, and its name, which others have too.

@@ -21,6 +21,7 @@ mod contract;
 mod credentials;
 mod deadlines;
 mod dividing;
+mod dividing_the_encoder;
 mod draining;
 mod evaluating;
 mod evaluating_from_the_command_line;
