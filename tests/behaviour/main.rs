@@ -36,6 +36,7 @@ mod heads_folder;
 mod heads_folder_of_a_tenant;
 mod installing;
 mod installing_bundles;
+mod late_bodies;
 mod listing;
 mod many_tasks;
 mod overload;

@@ -11,6 +11,7 @@ mod caller;
 mod view;
 mod deadline;
 mod ending_body;
+mod late_body;
 mod listener;
 mod adjustable;
 mod tls;
