@@ -3,7 +3,7 @@
 use api::v1;
 use engine::{About, Golden, Head, HeadKind, HeadParts, Input};
 use registry::HeadFolder;
-use tests::{TestServer, head, write_bundle};
+use tests::{HIDDEN, TestServer, head, write_bundle};
 use tonic::{Code, Status};
 
 use crate::asking::{ask, input};
@@ -113,6 +113,48 @@ async fn a_bundles_head_that_misses_its_golden_is_left_out_and_the_others_serve(
     assert_eq!(version_that_answers(&server, "mood").await, Ok(1));
     assert_eq!(version_that_answers(&server, "wrong").await, Err(Code::NotFound));
     assert_eq!(server.metric("heads_refused_total").await, 1);
+}
+
+#[tokio::test]
+async fn a_bundles_head_whose_answers_are_no_numbers_is_left_out_and_the_others_serve() {
+    let data = tempfile::TempDir::new().unwrap();
+    let plain = head(HeadKind::Classification, &["no", "yes"], 1);
+    let parts = HeadParts { weight: vec![f32::MAX; 2 * HIDDEN].into(), ..plain.parts().clone() };
+    let overflowing = Head::new(plain.kind(), HIDDEN, parts).unwrap();
+    write_bundle(&data.path().join("bundle"), &[("extra", plain), ("overflowing", overflowing)]);
+    let server = TestServer::start_in_folder(data).await;
+    assert_eq!(version_that_answers(&server, "extra").await, Ok(1));
+    assert_eq!(version_that_answers(&server, "names").await, Ok(1));
+    assert_eq!(version_that_answers(&server, "overflowing").await, Err(Code::NotFound));
+    assert_eq!(server.metric("heads_refused_total").await, 1);
+    assert_eq!(server.metric("versions_left_out{reason=\"refused\"}").await, 1);
+}
+
+/// The rows of the encoder that it takes to start on a bundle with so many more heads, of which so many have a task
+/// embedding of their own; beside the row that warms the encoder itself.
+async fn rows_of_a_start(heads: u16, embeddings: u16) -> usize {
+    let data = tempfile::TempDir::new().unwrap();
+    let plain = head(HeadKind::Classification, &["no", "yes"], 1);
+    let number = |number: u16| {
+        let own = Some((0..HIDDEN).map(|_| f32::from(number % embeddings)).collect());
+        let parts = HeadParts { task_embedding: own, ..plain.parts().clone() };
+        (format!("many/{number}"), Head::new(plain.kind(), HIDDEN, parts).unwrap())
+    };
+    let heads: Vec<_> = (0..heads).map(number).collect();
+    let named: Vec<_> = heads.iter().map(|(name, head)| (name.as_str(), head.clone())).collect();
+    write_bundle(&data.path().join("bundle"), &named);
+    let server = TestServer::start_in_folder(data).await;
+    assert_eq!(version_that_answers(&server, "many/0").await, Ok(1));
+    // The last row was the question's.
+    server.rows_seen() - 2
+}
+
+#[tokio::test]
+async fn a_bundles_heads_are_tried_together_on_few_rows_however_many_they_are() {
+    let own = rows_of_a_start(1, 1).await;
+    assert_eq!(own, 7, "one for each of six kinds and one more");
+    assert_eq!(rows_of_a_start(444, 20).await, 26);
+    assert_eq!(rows_of_a_start(444, 444).await, 1, "so many embeddings are left out");
 }
 
 #[tokio::test]

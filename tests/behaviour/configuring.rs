@@ -32,7 +32,7 @@ impl File {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner).0 = entries.iter().copied().collect();
     }
 
-    fn times_in_force(&self) -> usize {
+    pub(crate) fn times_in_force(&self) -> usize {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner).1
     }
 
@@ -80,14 +80,14 @@ pub(crate) async fn reload(server: &TestServer, check_only: bool) -> Result<v1::
     ServerServiceClient::new(server.channel()).reload_config(request).await.map(tonic::Response::into_inner)
 }
 
-async fn value(server: &TestServer, name: &str) -> (String, v1::OptionSource) {
+pub(crate) async fn value(server: &TestServer, name: &str) -> (String, v1::OptionSource) {
     let request = v1::GetConfigRequest {};
     let reply = ServerServiceClient::new(server.channel()).get_config(request).await.unwrap().into_inner();
     let option = reply.options.into_iter().find(|option| option.name == name).unwrap();
     (option.value.clone().unwrap(), option.source())
 }
 
-async fn two_inputs(server: &TestServer) -> Code {
+pub(crate) async fn two_inputs(server: &TestServer) -> Code {
     let answered = server.classifier().classify(ask("mood", vec![input("a"), input("b")])).await;
     answered.map_or_else(|status| status.code(), |_| Code::Ok)
 }

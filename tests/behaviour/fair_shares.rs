@@ -1,50 +1,29 @@
 //! Two tenants on one engine: what one sends does not decide how long the other waits.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use engine::testing::{CountingModel, WordTokenizer, small_limits};
 use engine::{
-    Alias, Ask, Engine, EngineParts, HeadKind, Input, Limits, LiveTask, Model, ModelError, ModelInfo, Reading, Row,
-    RowOutput, Selector, ServedHead, TaskKey, Version, WorkerState,
+    Alias, Ask, Engine, EngineParts, HeadKind, Input, Limits, LiveTask, Model, Reading, Selector, ServedHead, TaskKey,
+    Version, WorkerState,
 };
 use tests::{Gate, GatedModel, HIDDEN, head};
-
-/// A model that remembers the lengths of the rows of every batch.
-struct RecordingModel {
-    model: GatedModel,
-    batches: Batches,
-}
-
-type Batches = Arc<Mutex<Vec<Vec<usize>>>>;
-
-impl Model for RecordingModel {
-    fn info(&self) -> &ModelInfo {
-        self.model.info()
-    }
-
-    fn forward(&mut self, rows: &[Row]) -> Result<Vec<RowOutput>, ModelError> {
-        let outputs = self.model.forward(rows);
-        self.batches.lock().unwrap().push(rows.iter().map(|row| row.tokens.len()).collect());
-        outputs
-    }
-}
 
 fn key(tenant: &str) -> TaskKey {
     TaskKey { tenant: tenant.parse().unwrap(), task: "mood".parse().unwrap() }
 }
 
 /// An engine with a task of the same name for each of two tenants, whose batches have room for 20 tokens.
-async fn engine(gate: &Gate) -> (Arc<Engine>, Batches) {
-    let batches = Batches::default();
-    let (held, recorded) = (gate.clone(), Arc::clone(&batches));
+async fn engine(gate: &Gate) -> Arc<Engine> {
+    gate.record();
+    let held = gate.clone();
     let parts = EngineParts {
         factory: Box::new(move || {
             let model = CountingModel::new("sha256:0".to_owned(), HIDDEN, Arc::new(AtomicUsize::new(0)));
-            let model = GatedModel::new(model, held.clone());
-            Ok(Box::new(RecordingModel { model, batches: Arc::clone(&recorded) }) as Box<dyn Model>)
+            Ok(Box::new(GatedModel::new(model, held.clone())) as Box<dyn Model>)
         }),
         replicas: 1,
         tokenizer: Arc::new(WordTokenizer { max_tokens: 64 }),
@@ -71,7 +50,7 @@ async fn engine(gate: &Gate) -> (Arc<Engine>, Batches) {
             generation: 1,
         });
     }
-    (engine, batches)
+    engine
 }
 
 async fn ask(engine: &Engine, tenant: &str, texts: impl Iterator<Item = String>) {
@@ -100,7 +79,7 @@ async fn queued(engine: &Engine, rows: usize) {
 #[tokio::test]
 async fn a_small_tenants_row_is_in_the_next_batch_however_many_rows_another_has() {
     let gate = Gate::default();
-    let (engine, batches) = engine(&gate).await;
+    let engine = engine(&gate).await;
     gate.close();
     let flood = (0..20).map(|call| {
         let engine = Arc::clone(&engine);
@@ -121,7 +100,7 @@ async fn a_small_tenants_row_is_in_the_next_batch_however_many_rows_another_has(
     for call in flood {
         call.await.unwrap();
     }
-    let batches = batches.lock().unwrap();
+    let batches = gate.batches();
     let its_batch = batches.iter().position(|batch| batch.contains(&5)).unwrap();
     // The first batch is the model's own row, the second was held with what had come by then.
     assert_eq!(its_batch, 2);
@@ -132,7 +111,7 @@ async fn a_small_tenants_row_is_in_the_next_batch_however_many_rows_another_has(
 #[tokio::test]
 async fn the_row_of_a_heads_check_shares_no_batch_with_a_callers() {
     let gate = Gate::default();
-    let (engine, batches) = engine(&gate).await;
+    let engine = engine(&gate).await;
     let tried = Arc::new(head(HeadKind::Classification, &["no", "yes"], 9));
     let ask_once = |text: String| {
         let engine = Arc::clone(&engine);
@@ -155,7 +134,7 @@ async fn the_row_of_a_heads_check_shares_no_batch_with_a_callers() {
         checking.await.unwrap().unwrap();
         first.await.unwrap();
         second.await.unwrap();
-        apart |= !batches.lock().unwrap().drain(..).any(|batch| batch.contains(&4) && batch.contains(&5));
+        apart |= !gate.batches().iter().any(|batch| batch.contains(&4) && batch.contains(&5));
     }
     assert!(apart, "the check's 5 tokens went together with a caller's 4");
 }

@@ -15,7 +15,7 @@ use crate::installing::{folder, messages};
 const SCOPES: [v1::Scope; 2] = [v1::Scope::Infer, v1::Scope::Heads];
 
 /// A server, its operator's token, and the tokens of `acme` and `zoo`.
-async fn start() -> (TestServer, String, [String; 2]) {
+pub(crate) async fn start() -> (TestServer, String, [String; 2]) {
     let (server, operator) = TestServer::start_with_credentials().await;
     let mut tokens = [String::new(), String::new()];
     for (name, secret) in ["acme", "zoo"].into_iter().zip(&mut tokens) {
@@ -25,7 +25,7 @@ async fn start() -> (TestServer, String, [String; 2]) {
     (server, operator, tokens)
 }
 
-async fn limit(server: &TestServer, operator: &str, name: &str, quota: v1::Quota) {
+pub(crate) async fn limit(server: &TestServer, operator: &str, name: &str, quota: v1::Quota) {
     let request = v1::SetQuotaRequest { name: name.to_owned(), quota: Some(quota) };
     server.tenants().set_quota(with(operator, request)).await.unwrap();
 }
@@ -37,7 +37,7 @@ async fn rows_in_flight(server: &TestServer, operator: &str, name: &str) -> u32 
 }
 
 /// Asks the catalogue's task.
-async fn classify(server: &TestServer, token: &str, texts: &[&str]) -> Result<(), Status> {
+pub(crate) async fn classify(server: &TestServer, token: &str, texts: &[&str]) -> Result<(), Status> {
     let inputs = texts.iter().map(|text| input(text)).collect();
     server.classifier().classify(with(token, ask("mood", inputs))).await.map(drop)
 }
@@ -49,7 +49,7 @@ async fn install(server: &TestServer, token: &str, task: &str, seed: u16) -> Res
 }
 
 /// Which quota the refusal names, and how long it says to wait.
-fn told(refusal: &Status) -> (String, Option<Duration>) {
+pub(crate) fn told(refusal: &Status) -> (String, Option<Duration>) {
     assert_eq!(refusal.code(), Code::ResourceExhausted, "{refusal:?}");
     let details = refusal.get_error_details();
     let subject = details.quota_failure().unwrap().violations[0].subject.clone();

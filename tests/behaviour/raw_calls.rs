@@ -13,7 +13,7 @@ use tonic_types::StatusExt;
 
 use crate::asking::{ask, fields, input};
 
-const CLASSIFY: &str = "/headwater.v1.ClassifierService/Classify";
+pub(crate) const CLASSIFY: &str = "/headwater.v1.ClassifierService/Classify";
 const CLASSIFY_STREAM: &str = "/headwater.v1.ClassifierService/ClassifyStream";
 const INSTALL_HEAD: &str = "/headwater.v1.HeadService/InstallHead";
 const WATCH: &str = "/grpc.health.v1.Health/Watch";
@@ -67,7 +67,7 @@ impl RawCall {
     }
 }
 
-async fn connect(server: &TestServer) -> SendRequest<Cursor<Vec<u8>>> {
+pub(crate) async fn connect(server: &TestServer) -> SendRequest<Cursor<Vec<u8>>> {
     let socket = TcpStream::connect(server.address).await.unwrap();
     let (requests, connection) = h2::client::Builder::new().handshake(socket).await.unwrap();
     tokio::spawn(connection);
@@ -75,12 +75,12 @@ async fn connect(server: &TestServer) -> SendRequest<Cursor<Vec<u8>>> {
 }
 
 /// A message as it travels: flag, length, bytes.
-fn framed(flag: u8, message: &[u8]) -> Vec<u8> {
+pub(crate) fn framed(flag: u8, message: &[u8]) -> Vec<u8> {
     let length = u32::try_from(message.len()).unwrap();
     [&[flag], &length.to_be_bytes()[..], message].concat()
 }
 
-fn good_message() -> Vec<u8> {
+pub(crate) fn good_message() -> Vec<u8> {
     prost::Message::encode_to_vec(&ask("mood", vec![input("fine")]))
 }
 

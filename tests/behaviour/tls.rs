@@ -20,7 +20,7 @@ use crate::certificates::{Authority, Folder, Signed};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn trusting(authority: &Authority) -> ClientTlsConfig {
+pub(crate) fn trusting(authority: &Authority) -> ClientTlsConfig {
     ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&authority.pem))
 }
 
@@ -45,12 +45,12 @@ fn unchanging() -> Reloading {
     Reloading { options: Vec::new(), read: Arc::new(read), asked }
 }
 
-async fn start(files: TlsFiles, client: ClientTlsConfig) -> TestServer {
+pub(crate) async fn start(files: TlsFiles, client: ClientTlsConfig) -> TestServer {
     let tls = Some((Tls::open(files).unwrap(), client));
     TestServer::start_among(Surroundings { tls, configuration: Some(unchanging()), ..Surroundings::default() }).await
 }
 
-async fn reload(server: &TestServer) -> Result<bool, tonic::Status> {
+pub(crate) async fn reload(server: &TestServer) -> Result<bool, tonic::Status> {
     let reply = ServerServiceClient::new(server.channel()).reload_config(ReloadConfigRequest::default()).await?;
     Ok(reply.into_inner().certificates_changed)
 }
@@ -62,7 +62,7 @@ async fn connect(server: &TestServer, tls: ClientTlsConfig) -> Result<Channel, t
 
 /// Whether a call over a new connection is answered. TLS 1.3 tells a client after the handshake that it is refused, so
 /// only the call shows it.
-async fn answers(server: &TestServer, tls: ClientTlsConfig) -> bool {
+pub(crate) async fn answers(server: &TestServer, tls: ClientTlsConfig) -> bool {
     let Ok(channel) = connect(server, tls).await else { return false };
     ClassifierServiceClient::new(channel).classify(ask("mood", vec![input("in")])).await.is_ok()
 }

@@ -16,6 +16,8 @@ struct State {
     closed: bool,
     waiting: usize,
     panics_due: usize,
+    /// The tokens of each row, batch by batch; `None` where nobody wants to know.
+    batches: Option<Vec<Vec<usize>>>,
 }
 
 impl Gate {
@@ -32,6 +34,19 @@ impl Gate {
     /// The next `n` batches panic in the model.
     pub fn panic_next(&self, n: usize) {
         self.change(|state| state.panics_due = n);
+    }
+
+    /// Remembers the lengths of rows from now on.
+    pub fn record(&self) {
+        self.change(|state| state.batches = Some(Vec::new()));
+    }
+
+    /// How many tokens each row had of every batch that has gone through since it was asked to remember, or told last.
+    #[must_use]
+    pub fn batches(&self) -> Vec<Vec<usize>> {
+        let mut batches = Vec::new();
+        self.change(|state| batches = state.batches.as_mut().map(std::mem::take).unwrap_or_default());
+        batches
     }
 
     /// Returns once a batch is held back. Blocks the thread.
@@ -54,7 +69,7 @@ impl Gate {
         changed.notify_all();
     }
 
-    fn pass(&self) {
+    fn pass(&self, rows: &[Row]) {
         let (state, changed) = &*self.shared;
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
         state.waiting += 1;
@@ -63,6 +78,9 @@ impl Gate {
             state = changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.waiting -= 1;
+        if let Some(batches) = &mut state.batches {
+            batches.push(rows.iter().map(|row| row.tokens.len()).collect());
+        }
         let panics = state.panics_due > 0;
         state.panics_due = state.panics_due.saturating_sub(1);
         drop(state);
@@ -91,12 +109,12 @@ impl Model for GatedModel {
     }
 
     fn forward(&mut self, rows: &[Row]) -> Result<Vec<RowOutput>, ModelError> {
-        self.gate.pass();
+        self.gate.pass(rows);
         self.model.forward(rows)
     }
 
     fn embedding_gradient(&mut self, lesson: Lesson<'_>, upstream: &mut Upstream<'_>) -> Result<Vec<f32>, ModelError> {
-        self.gate.pass();
+        self.gate.pass(lesson.rows);
         self.model.embedding_gradient(lesson, upstream)
     }
 }

@@ -3,9 +3,11 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use tokio::time::Instant;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
 
 use crate::bucket::Bucket;
 use crate::error::EngineError;
@@ -57,6 +59,10 @@ pub struct Use {
     pub calls: u64,
     /// Rows of callers admitted and not yet answered.
     pub rows_in_flight: u64,
+    /// Tokens so far, of rows that callers wait for and of those that nobody does.
+    pub tokens: u64,
+    /// Rows that nobody waits for and that wait for their tokens.
+    pub waiting_rows: u64,
     /// Refusals so far, in the order of [`Limited::ALL`].
     pub refused: [u64; 5],
 }
@@ -71,6 +77,12 @@ pub(crate) struct Allowance {
     max_rows: AtomicUsize,
     rows: AtomicUsize,
     calls: AtomicU64,
+    tokens: AtomicU64,
+    waiting_rows: AtomicUsize,
+    /// Held by whoever is next to have tokens among the rows that nobody waits for.
+    next: tokio::sync::Mutex<()>,
+    /// Says that other limits hold.
+    changed: Notify,
     refused: [AtomicU64; 5],
 }
 
@@ -82,6 +94,10 @@ impl Default for Allowance {
             max_rows: AtomicUsize::new(usize::MAX),
             rows: AtomicUsize::new(0),
             calls: AtomicU64::new(0),
+            tokens: AtomicU64::new(0),
+            waiting_rows: AtomicUsize::new(0),
+            next: tokio::sync::Mutex::default(),
+            changed: Notify::new(),
             refused: Default::default(),
         }
     }
@@ -100,6 +116,25 @@ impl Drop for RowsInUse {
     }
 }
 
+/// Rows that wait; dropping it takes them off.
+struct WaitingRows<'a> {
+    count: &'a AtomicUsize,
+    rows: usize,
+}
+
+impl<'a> WaitingRows<'a> {
+    fn new(count: &'a AtomicUsize, rows: usize) -> Self {
+        count.fetch_add(rows, Ordering::Relaxed);
+        Self { count, rows }
+    }
+}
+
+impl Drop for WaitingRows<'_> {
+    fn drop(&mut self) {
+        self.count.fetch_sub(self.rows, Ordering::Relaxed);
+    }
+}
+
 impl Allowance {
     /// These limits hold from now on. A rate that stays the same goes on as it was.
     pub(crate) fn limit(&self, quota: &Quota) {
@@ -110,6 +145,7 @@ impl Allowance {
         change(&self.tokens_rate, quota.tokens_per_second.map(|rate| Bucket::new(rate, rate, now)));
         let rows = quota.rows_in_flight.map_or(usize::MAX, |rows| rows as usize);
         self.max_rows.store(rows, Ordering::Release);
+        self.changed.notify_waiters();
     }
 
     pub(crate) fn take_call(&self) -> Result<(), EngineError> {
@@ -118,7 +154,32 @@ impl Allowance {
     }
 
     pub(crate) fn take_tokens(&self, tokens: usize) -> Result<(), EngineError> {
-        self.take(&self.tokens_rate, tokens, Limited::Tokens)
+        self.take(&self.tokens_rate, tokens, Limited::Tokens)?;
+        self.tokens.fetch_add(tokens as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Tokens of rows that nobody waits for, one after the other: as soon as the rate has made up for what was taken
+    /// before and half a second's worth is left to callers, who would be refused. Only a rate that gives none ever is an
+    /// error.
+    pub(crate) async fn wait_for_tokens(&self, rows: usize, tokens: usize) -> Result<(), EngineError> {
+        let _waiting = WaitingRows::new(&self.waiting_rows, rows);
+        let _next = self.next.lock().await;
+        loop {
+            // Before the look, so that no change passes unnoticed after it.
+            let changed = self.changed.notified();
+            let taken = look(&self.tokens_rate, |bucket| bucket.take_spare(tokens as f64, Instant::now()));
+            match taken {
+                Ok(()) => break,
+                Err(Some(wait)) => tokio::select! {
+                    () = sleep(wait) => {}
+                    () = changed => {}
+                },
+                Err(None) => return Err(self.refusal(Limited::Tokens, None)),
+            }
+        }
+        self.tokens.fetch_add(tokens as u64, Ordering::Relaxed);
+        Ok(())
     }
 
     pub(crate) fn take_rows(self: Arc<Self>, rows: usize) -> Result<RowsInUse, EngineError> {
@@ -127,9 +188,7 @@ impl Allowance {
         if self.rows.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok() {
             return Ok(RowsInUse { allowance: self, rows });
         }
-        self.count_refusal(Limited::Rows);
-        let retry = (rows <= most).then_some(EngineError::RETRY_SOON);
-        Err(EngineError::OverQuota { what: Limited::Rows, retry })
+        Err(self.refusal(Limited::Rows, (rows <= most).then_some(EngineError::RETRY_SOON)))
     }
 
     pub(crate) fn count_refusal(&self, what: Limited) {
@@ -142,19 +201,28 @@ impl Allowance {
         Use {
             calls: self.calls.load(Ordering::Relaxed),
             rows_in_flight: self.rows.load(Ordering::Relaxed) as u64,
+            tokens: self.tokens.load(Ordering::Relaxed),
+            waiting_rows: self.waiting_rows.load(Ordering::Relaxed) as u64,
             refused: self.refused.each_ref().map(|count| count.load(Ordering::Relaxed)),
         }
     }
 
     fn take(&self, rate: &Rate, many: usize, what: Limited) -> Result<(), EngineError> {
-        let rate = rate.load();
-        let Some(bucket) = rate.as_ref() else { return Ok(()) };
-        let taken = bucket.lock().unwrap_or_else(PoisonError::into_inner).take(many as f64, Instant::now());
-        taken.map_err(|retry| {
-            self.count_refusal(what);
-            EngineError::OverQuota { what, retry }
-        })
+        let taken = look(rate, |bucket| bucket.take(many as f64, Instant::now()));
+        taken.map_err(|retry| self.refusal(what, retry))
     }
+
+    fn refusal(&self, what: Limited, retry: Option<Duration>) -> EngineError {
+        self.count_refusal(what);
+        EngineError::OverQuota { what, retry }
+    }
+}
+
+/// What comes of a look into the bucket. Where there is none, nothing is in the way.
+fn look(rate: &Rate, take: impl FnOnce(&mut Bucket) -> Result<(), Option<Duration>>) -> Result<(), Option<Duration>> {
+    let rate = rate.load();
+    let Some(bucket) = rate.as_ref() else { return Ok(()) };
+    take(&mut bucket.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 fn change(rate: &Rate, wanted: Option<Bucket>) {

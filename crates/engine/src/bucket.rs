@@ -38,12 +38,21 @@ impl Bucket {
     /// Takes so many, if there is one: what it takes too much is filled up before the next. Else the time until there
     /// is one; `None` for never.
     pub(crate) fn take(&mut self, many: f64, now: Instant) -> Result<(), Option<Duration>> {
+        self.take_above(1.0, many, now)
+    }
+
+    /// The same for whoever comes second: half a bucket is left to those who come first.
+    pub(crate) fn take_spare(&mut self, many: f64, now: Instant) -> Result<(), Option<Duration>> {
+        self.take_above((self.capacity / 2.0).max(1.0), many, now)
+    }
+
+    fn take_above(&mut self, least: f64, many: f64, now: Instant) -> Result<(), Option<Duration>> {
         self.fill(now);
-        if self.level + ROUNDING >= 1.0 {
+        if self.level + ROUNDING >= least {
             self.level -= many;
             return Ok(());
         }
-        Err(Duration::try_from_secs_f64((1.0 - self.level) / self.per_second).ok())
+        Err(Duration::try_from_secs_f64((least - self.level) / self.per_second).ok())
     }
 
     fn fill(&mut self, now: Instant) {
@@ -71,6 +80,21 @@ mod tests {
         }
         let later = start + Duration::from_secs(3_600);
         assert_eq!((0..9).filter(|_| bucket.take(1.0, later).is_ok()).count(), 3);
+    }
+
+    #[test]
+    fn whoever_comes_second_has_the_whole_rate_and_leaves_half_a_bucket() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(10.0, 10.0, start);
+        assert_eq!((0..9).filter(|_| bucket.take_spare(1.0, start).is_ok()).count(), 6);
+        assert_eq!((0..9).filter(|_| bucket.take(1.0, start).is_ok()).count(), 4);
+        assert_eq!(bucket.take_spare(1.0, start), Err(Some(Duration::from_millis(500))));
+        let later = start + Duration::from_millis(500);
+        for tenth in 0..100 {
+            let now = later + Duration::from_millis(100 * tenth);
+            assert_eq!(bucket.take_spare(1.0, now), Ok(()), "{tenth}");
+            assert!(bucket.take_spare(1.0, now).is_err(), "{tenth}");
+        }
     }
 
     #[test]

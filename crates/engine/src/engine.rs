@@ -33,6 +33,7 @@ mod path;
 mod reward;
 mod trial;
 mod vectors;
+mod warming;
 mod zero_shot;
 
 pub use classify::{Answer, Answered};

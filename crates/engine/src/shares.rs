@@ -117,6 +117,14 @@ impl Shares {
         self.allowance(lane).map_or(Ok(()), |allowance| allowance.take_tokens(tokens))
     }
 
+    /// The same for rows that nobody waits for: they wait for their tokens, see [`Allowance::wait_for_tokens`].
+    pub(crate) async fn wait_for_tokens(&self, lane: Lane, rows: usize, tokens: usize) -> Result<(), EngineError> {
+        match self.allowance(lane) {
+            Some(allowance) => allowance.wait_for_tokens(rows, tokens).await,
+            None => Ok(()),
+        }
+    }
+
     fn allowance(&self, lane: Lane) -> Option<Arc<Allowance>> {
         self.table.load().allowances.get(lane.0 as usize).cloned()
     }

@@ -7,8 +7,8 @@ use tracing::{info, warn};
 
 use crate::changes::Writer;
 
-/// What is wrong with a head on the served encoder, if anything is.
-pub(crate) type Trial<'a> = &'a dyn Fn(&Install) -> Result<(), Status>;
+/// What is wrong with each of these heads on the served encoder, if anything is.
+pub(crate) type Trial<'a> = &'a dyn Fn(&[Install]) -> Vec<Result<(), Status>>;
 
 /// How many heads are there and not served, and why.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(crate) struct LeftOut {
     pub(crate) refused: usize,
 }
 
-/// Takes in the bundle's heads, of which those with goldens pass `trial` first, then serves everything stored that fits.
+/// Takes in the bundle's heads that pass `trial`, then serves everything stored that fits.
 pub(crate) fn publish_all(
     writer: &mut Writer,
     bundle: Option<&Bundle>,
@@ -56,13 +56,14 @@ fn take_in(
     for (task, error) in refused {
         warn!(%task, %error, "a head of the bundle was left out");
     }
-    installs.retain(|install| {
-        let tried = if install.head.parts().about.goldens.is_empty() { Ok(()) } else { trial(install) };
-        if let Err(refusal) = &tried {
+    let mut tried = trial(&installs).into_iter();
+    installs.retain(|install| match tried.next() {
+        Some(Err(refusal)) => {
             n_refused += 1;
             warn!(task = %install.key.task, reason = refusal.message(), "a head of the bundle was left out");
+            false
         }
-        tried.is_ok()
+        Some(Ok(())) | None => true,
     });
     if installs.is_empty() {
         return Ok(n_refused);

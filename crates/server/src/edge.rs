@@ -17,6 +17,7 @@ use crate::auth::Auth;
 use crate::caller::Caller;
 use crate::deadline::{self, Deadline};
 use crate::ending_body::EndingBody;
+use crate::late_body::LateBody;
 use crate::metrics::Metrics;
 use crate::status;
 
@@ -34,8 +35,9 @@ impl Edge {
     }
 
     /// Answers one call. Nothing that a handler does ends the connection.
-    pub(crate) async fn answer(self, mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    pub(crate) async fn answer(self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         let _call = self.metrics.call_started();
+        let mut request = request.map(LateBody::new);
         if !is_grpc(&request) {
             return Ok(self.refused(status::not_grpc()));
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use api::v1;
-use engine::{Alias, Head, HeadParts, ModelInfo, TaskKey, Version};
+use engine::{Alias, EngineError, Head, HeadParts, ModelInfo, TaskKey, Version};
 use registry::{Change, Digest, EncoderWidths, HeadFolder, Install, Installed};
 use tonic::Status;
 use tracing::warn;
@@ -20,7 +20,7 @@ pub(crate) async fn install(
     caller: &Caller,
     (header, folder): (v1::InstallHeader, HeadFolder),
 ) -> Result<v1::InstallHeadResponse, Status> {
-    let info = serving.engine().info().ok_or_else(|| status::of_engine(engine::EngineError::Starting))?;
+    let info = serving.engine().info().ok_or_else(|| status::of_engine(EngineError::Starting))?;
     let Fitting { key, head, encoder, forced, warnings } = fit(info, folder, (&header, caller))?;
     let version = match header.version {
         Some(number) => {
@@ -101,13 +101,40 @@ pub(crate) fn fit(
 /// Holds the head against this encoder and against its own goldens. What is wrong with it is remembered for whoever
 /// looks at its task.
 pub(crate) async fn try_out(serving: &Serving, install: &Install, source: &str) -> Result<(), Status> {
-    let tried = serving.engine().try_head(Arc::clone(&install.head)).await.map_err(status::of_engine);
-    if let Err(refusal) = &tried
-        && !status::may_pass(refusal)
-    {
-        remember(serving, (&install.key, &install.head, install.encoder), (refusal, source));
+    let tried = serving.engine().try_head(Arc::clone(&install.head)).await;
+    judged(serving, install, (tried, source))
+}
+
+/// Holds the heads of a bundle against this encoder: each that has goldens against those, all others together against one
+/// text.
+pub(crate) async fn try_out_all(serving: &Serving, installs: &[Install], source: &str) -> Vec<Result<(), Status>> {
+    let has_goldens = |install: &Install| !install.head.parts().about.goldens.is_empty();
+    let plain = installs.iter().filter(|install| !has_goldens(install));
+    let plain: Vec<_> = plain.map(|install| Arc::clone(&install.head)).collect();
+    let mut warmed = serving.engine().warm_up(&plain).await.into_iter();
+    let mut tried = Vec::with_capacity(installs.len());
+    for install in installs {
+        tried.push(if has_goldens(install) {
+            try_out(serving, install, source).await
+        } else {
+            judged(serving, install, (warmed.next().unwrap_or(Ok(())), source))
+        });
     }
     tried
+}
+
+/// Remembers what is wrong with the head, unless it may pass.
+fn judged(
+    serving: &Serving,
+    install: &Install,
+    (tried, source): (Result<(), EngineError>, &str),
+) -> Result<(), Status> {
+    let is_its_fault = tried == Err(EngineError::NotFinite);
+    tried.map_err(status::of_engine).inspect_err(|refusal| {
+        if is_its_fault || !status::may_pass(refusal) {
+            remember(serving, (&install.key, &install.head, install.encoder), (refusal, source));
+        }
+    })
 }
 
 /// Remembers a head that was tried and refused.

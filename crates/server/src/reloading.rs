@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use engine::Engine;
-use registry::{AuditField, Author, Change, RegistryError};
+use registry::{AuditField, Author};
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, watch};
-use tonic::Status;
 use tracing::{error, info, warn};
 
 use crate::adjustable::Adjustable;
 use crate::auth::Known;
-use crate::changes::{Changes, Writer};
+use crate::changes::Changes;
 use crate::identities::Identities;
 use crate::metrics::Metrics;
+use crate::recording::{RecordError, record};
 use crate::tls::{self, Tls, TlsError, tell_of_bad_certificates};
 
 /// Where the value of an option comes from.
@@ -96,12 +96,9 @@ pub(crate) enum ReloadError {
     /// The thread that read them, or the task that put them in force, has panicked.
     #[error("the reload ended unexpectedly")]
     Lost,
-    /// The single writer had no room for the reload's entry in the audit log.
-    #[error("the reload waits behind too many changes: {}", .0.message())]
-    NotTaken(Status),
-    /// The entry was not written.
+    /// The audit log did not take its entry.
     #[error("the reload was not recorded: {0}")]
-    NotRecorded(#[from] RegistryError),
+    NotRecorded(#[from] RecordError),
 }
 
 /// An option with another value than before.
@@ -165,6 +162,10 @@ impl Reloader {
     /// changes.
     pub(crate) async fn reload(self: &Arc<Self>, author: &Author) -> Result<Reloaded, ReloadError> {
         let in_force = Arc::clone(&self.in_force).lock_owned().await;
+        let alone = match &self.tls {
+            Some(tls) => Some(tls.alone().await),
+            None => None,
+        };
         let prepared = self.prepare(&in_force).await.inspect_err(|error| {
             if let ReloadError::Certificates(error) = error {
                 tell_of_bad_certificates(error, &self.metrics);
@@ -173,11 +174,9 @@ impl Reloader {
         let (reloader, author, fields) = (Arc::clone(self), author.clone(), self.audit_fields(&prepared));
         // A task of its own, so that what is recorded comes into force also where the caller leaves between the two.
         let changing = tokio::spawn(async move {
-            if !fields.is_empty() {
-                let record = move |writer: &mut Writer| writer.apply(Change::Configure { fields });
-                reloader.changes.run(&author, record).await.map_err(ReloadError::NotTaken)??;
-            }
+            record(&reloader.changes, &author, fields).await?;
             let reloaded = reloader.put_in_force(prepared, in_force);
+            drop(alone);
             tell(&reloaded);
             Ok(reloaded)
         });
@@ -211,9 +210,7 @@ impl Reloader {
         let identities =
             identities.map(|(name, (before, after))| AuditField::of(format!("identity {name}"), before, after));
         let files = self.tls.as_ref().zip(prepared.certificates.as_ref()).map(|(tls, new)| tls.differences(new));
-        let files = files.into_iter().flatten();
-        let files = files.map(|tls::Difference { option, before, after }| AuditField::of(option, before, after));
-        options.chain(identities).chain(files).flatten().collect()
+        options.chain(identities).flatten().chain(files.into_iter().flatten()).collect()
     }
 
     fn put_in_force(&self, prepared: Prepared, mut in_force: OwnedMutexGuard<Vec<ConfigOption>>) -> Reloaded {

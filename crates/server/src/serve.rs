@@ -36,7 +36,7 @@ use crate::finding::Finder;
 use crate::heads::Heads;
 use crate::heads_folder::{Keeper, Listing, WatchedFolder};
 use crate::health::Health;
-use crate::install::try_out;
+use crate::install::try_out_all;
 use crate::listener::{self, Door};
 use crate::measured;
 use crate::metrics::Metrics;
@@ -181,7 +181,8 @@ pub async fn serve(
     let tls = settings.tls.map(Arc::new);
     if let Some(tls) = &tls {
         metrics.certificate_ends_at(tls.ends_at());
-        listener::spawn_until(&stopped, watch_files(Arc::clone(tls), Arc::clone(&metrics)));
+        let watching = watch_files(Arc::clone(tls), changes.clone(), Arc::clone(&metrics));
+        listener::spawn_until(&stopped, watching);
     }
     if let Some(Reloading { options, read, asked }) = settings.configuration {
         let (in_force, changes) = (Arc::new(tokio::sync::Mutex::new(options)), changes.clone());
@@ -208,7 +209,7 @@ pub async fn serve(
         let (runtime, trying) = (Handle::current(), Arc::clone(&serving));
         let publish = move |writer: &mut Writer| {
             // The writer's thread waits for the engine here, as nothing else waits for it yet.
-            let trial = |install: &Install| runtime.block_on(try_out(&trying, install, "bundle"));
+            let trial = |installs: &[Install]| runtime.block_on(try_out_all(&trying, installs, "bundle"));
             measured::tell(bundle.as_ref(), &info);
             let widths = EncoderWidths { hidden: info.hidden, embedding: info.embedding };
             publish_all(writer, bundle.as_ref(), widths, &trial)

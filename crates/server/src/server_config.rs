@@ -7,6 +7,7 @@ use api::v1::server_service_server::ServerService;
 use tonic::{Request, Response, Status};
 
 use crate::caller::Caller;
+use crate::recording::RecordError;
 use crate::reloading::{ConfigOption, OptionChange, ReloadError, Reloader, Source};
 use crate::status;
 
@@ -44,8 +45,8 @@ impl ServerService for ServerConfig {
 
 fn refused(error: ReloadError) -> Status {
     match error {
-        ReloadError::NotTaken(refusal) => refusal,
-        ReloadError::NotRecorded(error) => status::of_registry(error),
+        ReloadError::NotRecorded(RecordError::NotTaken(refusal)) => refusal,
+        ReloadError::NotRecorded(RecordError::NotWritten(error)) => status::of_registry(error),
         ReloadError::Configuration(_) | ReloadError::Certificates(_) | ReloadError::Lost => {
             status::failed_precondition("CONFIGURATION", "configuration", &error.to_string())
         }

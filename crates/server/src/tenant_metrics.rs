@@ -30,6 +30,9 @@ pub(crate) fn render(text: &mut String, uses: &[(TenantName, Use)]) {
     };
     family("tenant_calls_total", "counter", "Calls that a quota may count, by tenant.", |used| used.calls);
     family("tenant_rows_in_flight", "gauge", "Callers' rows in flight, by tenant.", |used| used.rows_in_flight);
+    family("tenant_tokens_total", "counter", "Tokens that a quota may count, by tenant.", |used| used.tokens);
+    let help = "Rows of fits and evaluations that wait for their tenant's tokens, by tenant.";
+    family("tenant_waiting_rows", "gauge", help, |used| used.waiting_rows);
     let name = "headwater_quota_refusals_total";
     let _ = writeln!(text, "# HELP {name} Refusals for a quota, by tenant.\n# TYPE {name} counter");
     for (tenant, used) in &labelled {
@@ -42,6 +45,8 @@ pub(crate) fn render(text: &mut String, uses: &[(TenantName, Use)]) {
 fn add(rest: &mut Use, used: &Use) {
     rest.calls += used.calls;
     rest.rows_in_flight += used.rows_in_flight;
+    rest.tokens += used.tokens;
+    rest.waiting_rows += used.waiting_rows;
     rest.refused.iter_mut().zip(used.refused).for_each(|(sum, count)| *sum += count);
 }
 

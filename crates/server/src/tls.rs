@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use registry::AuditField;
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedMutexGuard, Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -31,6 +32,8 @@ pub struct Tls {
     served: ArcSwap<Served>,
     /// What the files held when they were last judged; `None` where one of them could not be read.
     judged: Mutex<Option<Material>>,
+    /// Held from the reading of new files until they are recorded and in use, so that one change is recorded once.
+    changing: Arc<tokio::sync::Mutex<()>>,
     handshakes: Semaphore,
     /// Changes when other clients are let in; connections hold the other ends.
     let_in: watch::Sender<()>,
@@ -51,28 +54,6 @@ impl std::fmt::Debug for Tls {
     }
 }
 
-/// A file that holds something else than before.
-#[derive(Debug)]
-pub(crate) struct Difference {
-    /// The option that names it, as a configuration file spells it.
-    pub(crate) option: &'static str,
-    /// The digest of what it held; of a key nothing but that it was another.
-    pub(crate) before: Option<String>,
-    /// The same of what it holds.
-    pub(crate) after: Option<String>,
-}
-
-impl Difference {
-    fn of(before: &Print, after: &Print) -> Self {
-        let option = before.option;
-        if before.is_secret {
-            return Self { option, before: None, after: Some("another key".to_owned()) };
-        }
-        let told = |print: &Print| print.digest.map(|digest| digest.to_string());
-        Self { option, before: told(before), after: told(after) }
-    }
-}
-
 /// Certificates that were read and can be served with, and are not yet.
 pub(crate) struct Prepared {
     material: Material,
@@ -87,8 +68,14 @@ impl Tls {
     pub fn open(files: TlsFiles) -> Result<Self, TlsError> {
         let material = Material::read(&files)?;
         let served = ArcSwap::from_pointee(material.to_served()?);
-        let (judged, handshakes) = (Mutex::new(Some(material)), Semaphore::new(MAX_HANDSHAKES));
-        Ok(Self { files, served, judged, handshakes, let_in: watch::Sender::new(()) })
+        let (judged, changing) = (Mutex::new(Some(material)), Arc::default());
+        let (handshakes, let_in) = (Semaphore::new(MAX_HANDSHAKES), watch::Sender::new(()));
+        Ok(Self { files, served, judged, changing, handshakes, let_in })
+    }
+
+    /// Leave to change what is in use: nobody else does, while it is held.
+    pub(crate) async fn alone(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.changing).lock_owned().await
     }
 
     /// Reads the files anew and changes nothing.
@@ -98,29 +85,41 @@ impl Tls {
         Ok(Prepared { material, served })
     }
 
-    /// What of the files differs from those in use.
-    pub(crate) fn differences(&self, prepared: &Prepared) -> Vec<Difference> {
+    /// What of the files differs from those in use: the digests of their contents, and of a key nothing but that it is
+    /// another.
+    pub(crate) fn differences(&self, prepared: &Prepared) -> Vec<AuditField> {
         let served = self.served.load();
         let both = served.prints.iter().zip(&prepared.served.prints);
         let differ = both.filter(|(before, after)| before.digest != after.digest);
-        differ.map(|(before, after)| Difference::of(before, after)).collect()
+        differ.filter_map(|(before, after)| difference(before, after)).collect()
     }
 
     /// Serves with what was prepared from the next connection on. Returns whether that is something new.
     pub(crate) fn publish(&self, prepared: Prepared, metrics: &Metrics) -> bool {
+        let is_new = !self.differences(&prepared).is_empty();
         let Prepared { material, served } = prepared;
-        let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
-        if judged.as_ref() == Some(&material) {
+        self.judge(Some(material));
+        if !is_new {
             return false;
         }
         metrics.certificates_changed(served.ends_at);
         info!(ends_at_unix_seconds = served.ends_at, "certificates changed");
+        let clients = served.clients.clone();
         let before = self.served.swap(Arc::new(served));
-        if before.clients != material.clients {
+        if before.clients != clients {
             self.let_in.send_replace(());
         }
-        *judged = Some(material);
         true
+    }
+
+    /// Remembers what the files hold now, whatever came of it.
+    fn judge(&self, found: Option<Material>) {
+        *self.judged.lock().unwrap_or_else(PoisonError::into_inner) = found;
+    }
+
+    /// Whether the files held just that when they were last judged.
+    fn has_judged(&self, found: Option<&Material>) -> bool {
+        self.judged.lock().unwrap_or_else(PoisonError::into_inner).as_ref() == found
     }
 
     /// When the server's certificate ends, in seconds since 1970.
@@ -149,6 +148,14 @@ impl Tls {
         metrics.handshake_failed();
         None
     }
+}
+
+fn difference(before: &Print, after: &Print) -> Option<AuditField> {
+    if before.is_secret {
+        return AuditField::of(before.option, None, Some("another key".to_owned()));
+    }
+    let told = |print: &Print| print.digest.map(|digest| digest.to_string());
+    AuditField::of(before.option, told(before), told(after))
 }
 
 /// Tells that new certificates are bad, once for each time that they were judged.

@@ -75,7 +75,7 @@ impl Engine {
             reading,
             strategy: Strategy::LongestFirst,
             cost,
-            permit: self.admit(cost, reading).await?,
+            permit: self.admit(cost, reading)?,
             judge: judge.clone(),
         };
         let answered = move |head: &Head, input: Input, read: Read| {

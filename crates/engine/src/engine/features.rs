@@ -30,7 +30,7 @@ impl Engine {
             return Err(EngineError::Misfit(format!("a {} head reads no pooled vector", head.kind())));
         }
         let cost = rows::check_inputs(std::slice::from_ref(&input), head, &self.limits())?;
-        let _permit = self.admit(cost, reading).await?;
+        let _permit = self.admit(cost, reading)?;
         let reader = Arc::clone(head);
         let tokens = self
             .tokenize_off_thread(reading, move |tokenizer, limit| {

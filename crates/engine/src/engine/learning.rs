@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::Engine;
 use super::path::read;
-use crate::ask::{Input, Priority, Reading};
+use crate::ask::{Input, Reading};
 use crate::batcher::Job;
 use crate::error::EngineError;
 use crate::head::Head;
@@ -46,13 +46,14 @@ impl Engine {
     }
 
     /// The derivative of a loss by `embedding`, which every one of `sequences` carries: `upstream` is shown their pooled
-    /// vectors and gives the loss's derivative by each. Runs on a worker when callers hardly notice.
+    /// vectors and gives the loss's derivative by each. Runs on a worker when callers hardly notice, and costs the tenant of
+    /// `reading` several times the tokens.
     ///
     /// # Errors
     /// [`EngineError::Unsupported`] where the model does not differentiate.
     pub async fn embedding_gradient(
         &self,
-        lessons: &Lessons,
+        (lessons, reading): (&Lessons, Reading),
         sequences: Vec<Arc<Tokens>>,
         embedding: Arc<[f32]>,
         mut upstream: impl FnMut(&[Arc<[f32]>]) -> Vec<Vec<f32>> + Send + 'static,
@@ -62,8 +63,8 @@ impl Engine {
         let reads = Reads { pooled: true, ..Reads::default() };
         let row = |tokens| Row { tokens, task_embedding: None, adapter: None, reads };
         let rows: Vec<Row> = sequences.into_iter().map(row).collect();
-        let reading = Reading { priority: Priority::Background, ..Reading::default() };
-        let _permit = self.admit(rows::Cost { rows: rows.len(), bytes: 0 }, reading).await?;
+        let cost = tokens * COST_OF_A_STEP;
+        let _permit = self.admit_background(rows.len(), cost, reading.lane).await?;
         let (reply, answer) = oneshot::channel();
         let lessons = lessons.clone();
         let work = Box::new(move |model: &mut dyn Model| {
@@ -73,7 +74,7 @@ impl Engine {
                 let _ = reply.send(model.embedding_gradient(lesson, &mut upstream));
             }
         });
-        self.queue.push_job(Job { tokens: tokens * COST_OF_A_STEP, work })?;
+        self.queue.push_job(Job { tokens: cost, work })?;
         let lost = || EngineError::Internal("the inference worker panicked".to_owned());
         Ok(answer.await.map_err(|_| lost())??)
     }
@@ -89,7 +90,7 @@ impl Engine {
         reading: Reading,
     ) -> Result<Vec<Arc<[f32]>>, EngineError> {
         self.check_up()?;
-        let _permit = self.admit(rows::Cost { rows: sequences.len(), bytes: 0 }, reading).await?;
+        let _permit = self.admit(rows::Cost { rows: sequences.len(), bytes: 0 }, reading)?;
         let reads = Reads { pooled: true, ..Reads::default() };
         let row = |tokens| Row { tokens, task_embedding: task_embedding.clone(), adapter: None, reads };
         let done = self.run(sequences.into_iter().map(row).collect(), reading).await?;

@@ -141,7 +141,7 @@ impl Engine {
         let served: Vec<_> = heads.iter().map(|(key, selector)| self.find(key, selector)).collect();
         let Plan { parts, rows, readers } = plan(&input, &served, mode);
         over_limit("rows of all tasks together", rows.len(), self.limits().max_in_flight_rows)?;
-        let permit = self.admit(Cost { rows: rows.len(), bytes }, reading).await?;
+        let permit = self.admit(Cost { rows: rows.len(), bytes }, reading)?;
         let mut spent = Spent { rows: rows.len(), timing: Timing::default(), _permit: permit };
         let started = Instant::now();
         let tokenizing = self.with_tokenizer(bytes, reading, move |tokenizer, limit| {

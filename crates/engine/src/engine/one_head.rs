@@ -93,7 +93,7 @@ impl Engine {
         let tokenize = started.elapsed();
         let all = || windows.iter().flatten().flatten();
         if let Some(rows) = all().count().checked_sub(cost.rows).filter(|rows| *rows > 0) {
-            permit.add(self.admit_now(Cost { rows, bytes: 0 }, reading)?);
+            permit.add(self.admit(Cost { rows, bytes: 0 }, reading)?);
         }
         let task_embedding = match mode {
             Mode::Exact => served.head.parts().task_embedding.clone(),

@@ -19,6 +19,7 @@ use crate::live::ServedHead;
 use crate::model::{Row, RowOutput};
 use crate::row_key::RowKey;
 use crate::rows::{Cost, Sequence, invalid};
+use crate::shares::Lane;
 use crate::task::{Selector, TaskKey, TenantName};
 use crate::tokens::{TokenizeRequest, Tokenizer, Tokens};
 use crate::worker::WorkerState;
@@ -48,17 +49,13 @@ impl Engine {
         }
     }
 
-    /// A permit for a caller's rows at once or not at all, for background rows as soon as there is one.
-    pub(super) async fn admit(&self, cost: Cost, reading: Reading) -> Result<Permit, EngineError> {
-        match reading.priority {
-            Priority::Caller => self.admit_now(cost, reading),
-            Priority::Background => self.admission.admit_background(cost.rows).await,
-        }
-    }
-
     /// A permit for a caller's rows at once or not at all, out of what the server and the tenant may have in flight.
-    pub(super) fn admit_now(&self, cost: Cost, reading: Reading) -> Result<Permit, EngineError> {
-        let of_tenant = match reading.lane.filter(|_| reading.priority == Priority::Caller) {
+    /// Background rows have theirs when they stand in line, so that none is held by rows that wait for tokens.
+    pub(super) fn admit(&self, cost: Cost, reading: Reading) -> Result<Permit, EngineError> {
+        if reading.priority == Priority::Background {
+            return self.admission.admit(0, 0);
+        }
+        let of_tenant = match reading.lane {
             Some(lane) => self.shares.take_rows(lane, cost.rows)?,
             None => None,
         };
@@ -141,8 +138,14 @@ impl Engine {
     /// Waits for all of `rows`, in order; or for the first that fails. What the cache has of them is not computed again,
     /// the rest stands in line.
     pub(super) async fn run(&self, rows: Vec<Row>, reading: Reading) -> Result<Vec<Done>, EngineError> {
-        let (pending, taken) = self.submit(rows, reading)?;
+        let taken = Arc::new(AtomicBool::new(false));
         let all = async {
+            let rows = self.look_up(rows);
+            let _permit = match reading.priority {
+                Priority::Caller => None,
+                Priority::Background => Some(self.admit_background(rows.missing(), rows.tokens(), reading.lane).await?),
+            };
+            let pending = self.stand_in_line(rows, reading, &taken)?;
             let mut done = Vec::with_capacity(pending.len());
             for row in pending {
                 done.push(row.done().await?);
@@ -158,32 +161,75 @@ impl Engine {
         rows: Vec<Row>,
         reading: Reading,
     ) -> Result<(Vec<Pending>, Arc<AtomicBool>), EngineError> {
-        let Reading { deadline, priority, lane, .. } = reading;
-        let paying = lane.filter(|_| priority == Priority::Caller);
-        let lane = lane.unwrap_or_default();
         let taken = Arc::new(AtomicBool::new(false));
-        let queued_at = Instant::now();
-        let mut in_line = Vec::new();
-        let mut pending = Vec::with_capacity(rows.len());
-        for mut row in rows {
+        let pending = self.stand_in_line(self.look_up(rows), reading, &taken)?;
+        Ok((pending, taken))
+    }
+
+    /// A permit for so many background rows once their tenant has the tokens, and then as soon as there is one.
+    pub(super) async fn admit_background(
+        &self,
+        rows: usize,
+        tokens: usize,
+        lane: Option<Lane>,
+    ) -> Result<Permit, EngineError> {
+        if let Some(lane) = lane.filter(|_| rows > 0) {
+            self.shares.wait_for_tokens(lane, rows, tokens).await?;
+        }
+        self.admission.admit_background(rows).await
+    }
+
+    fn look_up(&self, rows: Vec<Row>) -> LookedUp {
+        let look_up = |mut row: Row| {
             let key = RowKey::new(&row, &self.hashing);
             let known = self.cache.look_up(&key, row.reads);
             row.reads = row.reads.without(&known);
-            if row.reads.is_empty() {
-                pending.push(Pending { known, rest: None, is_taken: false });
-                continue;
-            }
-            let (reply, receiver) = oneshot::channel();
-            in_line.push((key, row, Subscriber { reply, deadline, queued_at, taken: Arc::clone(&taken), lane }));
-            pending.push(Pending { known, rest: Some(receiver), is_taken: false });
+            (known, Some((key, row)).filter(|(_, row)| !row.reads.is_empty()))
+        };
+        LookedUp(rows.into_iter().map(look_up).collect())
+    }
+
+    /// Puts in line what is missing. The tokens of callers' rows are had now or not at all, those of others are had already.
+    fn stand_in_line(
+        &self,
+        rows: LookedUp,
+        reading: Reading,
+        taken: &Arc<AtomicBool>,
+    ) -> Result<Vec<Pending>, EngineError> {
+        let Reading { deadline, priority, lane, .. } = reading;
+        if let Some(lane) = lane.filter(|_| priority == Priority::Caller && rows.missing() > 0) {
+            self.shares.take_tokens(lane, rows.tokens())?;
         }
+        let lane = lane.unwrap_or_default();
+        let queued_at = Instant::now();
+        let mut in_line = Vec::new();
+        let pending = rows.0.into_iter().map(|(known, missing)| {
+            let rest = missing.map(|(key, row)| {
+                let (reply, receiver) = oneshot::channel();
+                in_line.push((key, row, Subscriber { reply, deadline, queued_at, taken: Arc::clone(taken), lane }));
+                receiver
+            });
+            Pending { known, rest, is_taken: false }
+        });
+        let pending = pending.collect();
         if !in_line.is_empty() {
-            if let Some(lane) = paying {
-                self.shares.take_tokens(lane, in_line.iter().map(|(_, row, _)| row.tokens.len()).sum())?;
-            }
             self.queue.push(in_line, priority)?;
         }
-        Ok((pending, taken))
+        Ok(pending)
+    }
+}
+
+/// Rows, each with what the cache had of it, and what is missing, if anything is.
+struct LookedUp(Vec<(RowOutput, Option<(RowKey, Row)>)>);
+
+impl LookedUp {
+    fn missing(&self) -> usize {
+        self.0.iter().filter(|(_, missing)| missing.is_some()).count()
+    }
+
+    /// Tokens of the rows of which something is missing.
+    fn tokens(&self) -> usize {
+        self.0.iter().filter_map(|(_, missing)| missing.as_ref()).map(|(_, row)| row.tokens.len()).sum()
     }
 }
 

@@ -110,7 +110,7 @@ impl Engine {
         let template = ask.prompt_template.as_deref().or(served.head.parts().prompt.as_deref()).unwrap_or(PLACE);
         let cost = check(&ask, template, &self.limits())?;
         let reading = self.on_behalf(ask.reading, &ask.key.tenant);
-        let permit = self.admit(cost, reading).await?;
+        let permit = self.admit(cost, reading)?;
         let prompted = |input: RewardInput| Prompted {
             text: template.replace(PLACE, &input.prompt),
             before: template.find(PLACE).unwrap_or(template.len()),

@@ -10,14 +10,14 @@ use super::path::read;
 use crate::ask::{Input, Mode, Priority, Reading};
 use crate::error::EngineError;
 use crate::head::{Head, HeadKind};
-use crate::model::{Reads, Row};
+use crate::model::{ModelInfo, Reads, Row};
 use crate::rows;
 use crate::scoring::{products, score};
 
 /// So long a trial's rows wait behind the callers'. Then they go as a caller's would, one at a time, because somebody
 /// waits for the head.
 const PATIENCE: Duration = Duration::from_millis(250);
-const TEXT: &str = "A trial row.";
+pub(super) const TEXT: &str = "A trial row.";
 
 impl Engine {
     /// Whether `head` can be served here: its widths, one trial input through encoder and head, and its own goldens.
@@ -27,6 +27,20 @@ impl Engine {
     /// [`EngineError::Misfit`] or [`EngineError::NotFinite`] where it cannot.
     pub async fn try_head(&self, head: Arc<Head>) -> Result<(), EngineError> {
         self.check_up()?;
+        let info = self.fit_for(&head)?;
+        let patient_until = Instant::now() + PATIENCE;
+        self.behind_callers(&head, &trial_input(head.kind()), patient_until).await?;
+        for (index, golden) in head.parts().about.goldens.iter().enumerate() {
+            let logits = self.behind_callers(&head, &golden.input, patient_until).await?;
+            if let Some(difference) = golden.difference(&logits, &info.dtype) {
+                return Err(EngineError::Misfit(format!("golden {index}: {difference}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the model says of itself, where the head's widths are the encoder's.
+    pub(super) fn fit_for(&self, head: &Head) -> Result<&ModelInfo, EngineError> {
         let info = self.info().ok_or(EngineError::Starting)?;
         let misfit = |what: &str, found: usize, wanted: usize| {
             EngineError::Misfit(format!("{what} is {found} wide, this encoder's is {wanted}"))
@@ -37,18 +51,10 @@ impl Engine {
         if let Some(embedding) = head.parts().task_embedding.as_ref().filter(|z| z.len() != info.embedding) {
             return Err(misfit("the task embedding", embedding.len(), info.embedding));
         }
-        if !info.has_pooler && Reads::of_head(&head).pooled {
+        if !info.has_pooler && Reads::of_head(head).pooled {
             return Err(EngineError::Misfit(format!("a {} head needs a pooler, this encoder has none", head.kind())));
         }
-        let patient_until = Instant::now() + PATIENCE;
-        self.behind_callers(&head, &trial_input(head.kind()), patient_until).await?;
-        for (index, golden) in head.parts().about.goldens.iter().enumerate() {
-            let logits = self.behind_callers(&head, &golden.input, patient_until).await?;
-            if let Some(difference) = golden.difference(&logits, &info.dtype) {
-                return Err(EngineError::Misfit(format!("golden {index}: {difference}")));
-            }
-        }
-        Ok(())
+        Ok(info)
     }
 
     /// The raw logits of `head` for `input`, in the mode that it has by default; as in [`crate::Golden::logits`].
@@ -78,7 +84,7 @@ impl Engine {
         let cost = rows::check_inputs(std::slice::from_ref(input), head, &self.limits())?;
         let reading = Reading { priority, ..Reading::default() };
         let _permit = match priority {
-            Priority::Background => Some(self.admit(cost, reading).await?),
+            Priority::Background => Some(self.admit(cost, reading)?),
             Priority::Caller => None,
         };
         let (reader, text) = (Arc::clone(head), input.clone());

@@ -83,7 +83,7 @@ impl Engine {
             Some((key, _)) => self.on_behalf(ask.reading, &key.tenant),
             None => ask.reading,
         };
-        let permit = self.admit(cost, reading).await?;
+        let permit = self.admit(cost, reading)?;
         let inputs = ask.inputs;
         let started = Instant::now();
         let (inputs, tokens) = self
@@ -125,7 +125,7 @@ impl Engine {
     /// [`EngineError`], for the first input that has no tokens.
     pub async fn tokenize(&self, inputs: Vec<Input>, reading: Reading) -> Result<Vec<Tokenized>, EngineError> {
         let cost = rows::check_any(&inputs, &self.limits())?;
-        let _permit = self.admit(cost, reading).await?;
+        let _permit = self.admit(cost, reading)?;
         self.with_tokenizer(cost.bytes, reading, move |tokenizer, limit| {
             let tokenized = |(index, input): (usize, Input)| {
                 let sequences = rows::any_sequences(&input);

@@ -160,7 +160,7 @@ impl Engine {
         let mode = rows::mode(ask.mode, &served.head);
         let cost = check(&ask, &self.limits())?;
         let reading = self.on_behalf(ask.reading, &ask.key.tenant);
-        let permit = self.admit(cost, reading).await?;
+        let permit = self.admit(cost, reading)?;
         let question = Question {
             served: Arc::clone(&served),
             mode,

@@ -164,7 +164,7 @@ async fn ask(
             selector: Selector::Version(served.version),
             inputs: vec![input.clone()],
             mode: plan.mode,
-            reading: Reading { deadline, priority: Priority::Background, ..Reading::default() },
+            reading: Reading { deadline, priority: Priority::Background, lane: Some(plan.lane), ..Reading::default() },
         };
         match serving.engine().classify(ask).await {
             Ok(mut answer) => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use api::v1;
-use engine::{EngineError, HeadKind, Mode, ServedHead};
+use engine::{EngineError, HeadKind, Lane, Mode, ServedHead};
 use judging::Resampling;
 use tonic::Status;
 
@@ -32,6 +32,8 @@ pub(super) struct Plan {
     pub(super) fit_thresholds: bool,
     pub(super) store: bool,
     pub(super) max_disagreements: usize,
+    /// Whose tokens and share of the encoder the rows take.
+    pub(super) lane: Lane,
 }
 
 impl Plan {
@@ -89,6 +91,7 @@ impl Plan {
             fit_thresholds: plan.fit_thresholds,
             store: plan.store,
             max_disagreements: disagreements as usize,
+            lane: view.lane,
         })
     }
 

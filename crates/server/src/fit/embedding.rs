@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use api::v1;
-use engine::{Lessons, ModelInfo, Priority, Reading};
+use engine::{Lessons, ModelInfo};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tonic::Status;
 
@@ -56,7 +56,7 @@ pub(crate) async fn learn(
     let mut steps = 0;
     for _ in 0..ROUNDS {
         let taken;
-        let step = (serving, &lessons, labels);
+        let step = (serving, (&lessons, plan.reading()), labels);
         (embedding, taken) = lessons::descend(step, &read.train, &present, embedding, teller).await?;
         steps += taken;
         let own: Arc<[f32]> = embedding.as_slice().into();
@@ -85,10 +85,9 @@ async fn encode(
     embedding: &Arc<[f32]>,
     (collected, labels, teller): (&mut Collected, &Labels, &mut Teller),
 ) -> Result<(), Status> {
-    let reading = Reading { priority: Priority::Background, ..Reading::default() };
     let read = |lesson: &Lesson| {
         let (sequences, answer) = (lesson.sequences.clone(), lesson.answer.clone());
-        let pooled = serving.engine().pooled(sequences, Some(Arc::clone(embedding)), reading);
+        let pooled = serving.engine().pooled(sequences, Some(Arc::clone(embedding)), plan.reading());
         async move { Ok::<_, Status>((answer, pooled.await.map_err(status::of_engine)?)) }
     };
     let mut vectors = stream::iter(side).map(read).buffered(ROWS_AT_ONCE);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use api::v1;
 use api::v1::fit_head_request::Part;
-use engine::{EngineError, Head, Priority, Reading, Tokens, Vectors};
+use engine::{EngineError, Head, Tokens, Vectors};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use tonic::{Status, Streaming};
@@ -161,8 +161,7 @@ impl<'a> Intake<'a> {
 }
 
 async fn read(serving: &Serving, plan: &Plan, reader: Arc<Head>, labelled: Labelled, row: v1::LabelledRow) -> Read {
-    let reading = Reading { priority: Priority::Background, ..Reading::default() };
-    let engine = serving.engine();
+    let (engine, reading) = (serving.engine(), plan.reading());
     let mut vectors = engine.features(&reader, labelled.input.clone(), reading).await;
     let mut sequences = Vec::new();
     if plan.task_embedding && vectors.is_ok() {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use api::v1;
-use engine::{Lessons, Tokens};
+use engine::{Lessons, Reading, Tokens};
 use fitting::{Answers, Fitted};
 use tonic::Status;
 
@@ -38,7 +38,7 @@ pub(crate) struct Lesson {
 /// # Errors
 /// FAILED_PRECONDITION where the model does not differentiate; whatever ends the engine's work.
 pub(crate) async fn descend(
-    (serving, lessons, labels): (&Serving, &Lessons, &Labels),
+    (serving, by, labels): (&Serving, (&Lessons, Reading), &Labels),
     rows: &[Lesson],
     fitted: &Arc<Fitted>,
     mut embedding: Vec<f32>,
@@ -55,7 +55,7 @@ pub(crate) async fn descend(
         let layer = Arc::clone(fitted);
         let upstream = move |vectors: &[Arc<[f32]>]| pulls(&layer, answers.as_ref(), vectors);
         let own = embedding.as_slice().into();
-        let gradient = serving.engine().embedding_gradient(lessons, sequences, own, upstream).await;
+        let gradient = serving.engine().embedding_gradient(by, sequences, own, upstream).await;
         let rate = FIRST_RATE * (1.0 - step as f32 / steps as f32);
         adam.step(&mut embedding, &gradient.map_err(status::of_engine)?, rate);
     }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use api::v1;
-use engine::{About, Head, HeadKind, HeadParts, MAX_LABELS, ModelInfo, Selector, ServedHead, TaskKey};
+use engine::{
+    About, Head, HeadKind, HeadParts, Lane, MAX_LABELS, ModelInfo, Priority, Reading, Selector, ServedHead, TaskKey,
+};
 use fitting::{DEFAULT_STRENGTHS, Settings};
 use tonic::Status;
 
@@ -35,6 +37,8 @@ pub(crate) struct Plan {
     pub(crate) dry_run: bool,
     pub(crate) prompt: Option<String>,
     pub(crate) about: About,
+    /// Whose tokens and share of the encoder the rows take.
+    lane: Lane,
 }
 
 impl Plan {
@@ -82,8 +86,14 @@ impl Plan {
                 source: "fitted by the server".to_owned(),
                 ..About::default()
             },
+            lane: caller.lane(),
             key,
         })
+    }
+
+    /// How rows are read: whole as far as the encoder goes, at the caller's cost, behind whoever waits.
+    pub(crate) fn reading(&self) -> Reading {
+        Reading { priority: Priority::Background, lane: Some(self.lane), ..Reading::default() }
     }
 
     /// A head that reads inputs as the fitted one will. Its numbers mean nothing.

@@ -27,7 +27,7 @@ impl Engine {
         outcomes: &mpsc::Sender<TaskOutcome>,
     ) -> Result<Spent, EngineError> {
         rows::check_sizes_of_one(&ask.input, &self.limits())?;
-        let permit = self.admit(Cost { rows: 0, bytes: 0 }, ask.reading).await?;
+        let permit = self.admit(Cost { rows: 0, bytes: 0 }, ask.reading)?;
         let mut spent = Spent { rows: 0, timing: Timing::default(), _permit: permit };
         let ask_one = |(index, (key, selector)): (usize, &(TaskKey, Selector))| {
             let asked = self.classify_in_windows(&ask, key.clone(), selector.clone());
