@@ -12,6 +12,8 @@ pub(crate) enum Fault {
     Barrier(usize),
     /// The transaction is written, yet the answer is an error.
     ApplyAfterWriting(usize),
+    /// The transaction is written, and then its thread panics.
+    Panic(usize),
 }
 
 /// What is on the imagined disk; shared with the test.
@@ -46,6 +48,7 @@ impl RecordStore for MemoryStore {
             return Err(failure("apply"));
         }
         batch.clone().apply_to(&mut disk.written);
+        assert!(self.fault != Some(Fault::Panic(number)), "the test asked for this panic");
         if self.fault == Some(Fault::ApplyAfterWriting(number)) { Err(failure("apply")) } else { Ok(()) }
     }
 

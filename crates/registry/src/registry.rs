@@ -28,6 +28,7 @@ use crate::store::RecordStore;
 use crate::tenants::{StoredTenant, StoredToken, TokenId};
 
 const FOR_READING: &str = "it was opened for reading";
+const BROKEN_OFF: &str = "a change was broken off by a panic";
 
 /// How to open a data directory.
 #[derive(Debug, Clone)]
@@ -135,13 +136,17 @@ impl Registry {
             return Err(RegistryError::ReadOnly { reason: FOR_READING.to_owned() });
         };
         durable.make_space(&plan)?;
-        match durable.write(&plan) {
-            Ok(()) => {}
+        // What a panic on the way leaves behind: nobody knows then how far the change has come.
+        self.read_only = Some(BROKEN_OFF.to_owned());
+        let written = durable.write(&plan);
+        let dropped = plan.dropped.clone();
+        let committed = written.map(|()| self.state.publish(plan));
+        self.read_only = None;
+        let committed = match committed {
+            Ok(committed) => committed,
             Err(error @ RegistryError::DiskFull { .. }) => return Err(error),
             Err(error) => return Err(self.latch(error)),
-        }
-        let dropped = plan.dropped.clone();
-        let committed = self.state.publish(plan);
+        };
         self.tidy_up(dropped);
         Ok(committed)
     }

@@ -1,12 +1,15 @@
 //! The single writer: every change is durable first, then visible, then acknowledged.
 
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use engine::{Alias, Engine, Head, LiveTask, LiveTraffic, ModelInfo, Reads, ServedHead, TaskKey};
 use registry::{Author, Change, Committed, Digest, Installed, Registry, RegistryError, StoredTask, Swept};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::{oneshot, watch};
 use tonic::Status;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::change_log::ChangeLog;
 use crate::credentials::Credentials;
@@ -51,7 +54,10 @@ impl Changes {
         let work = move || {
             let mut writer = writer;
             while let Some(job) = waiting.blocking_recv() {
-                job(&mut writer);
+                // A panic drops the job's reply, which tells its caller.
+                if catch_unwind(AssertUnwindSafe(|| job(&mut writer))).is_err() {
+                    writer.recover();
+                }
             }
             writer
         };
@@ -82,8 +88,11 @@ impl Changes {
             // A caller who has left finds the change in the registry all the same.
             let _ = reply.send(job(writer));
         });
-        self.jobs.try_send(job).map_err(|_| status::too_many_changes())?;
-        answer.await.map_err(|_| status::internal("the registry failed", "the writer's thread has ended"))
+        self.jobs.try_send(job).map_err(|refused| match refused {
+            TrySendError::Full(_) => status::too_many_changes(),
+            TrySendError::Closed(_) => status::internal("the registry failed", "the writer's thread has ended"),
+        })?;
+        answer.await.map_err(|_| status::internal("internal error", "a job on the registry's thread panicked"))
     }
 }
 
@@ -135,6 +144,25 @@ impl Writer {
         self.free_retired_heads();
         self.log.note(committed.generation, committed.tasks.iter().map(|(key, _)| key.clone()));
         Ok(committed)
+    }
+
+    /// After a job that panicked: whatever is stored is shown again, as the job may have stored what it did not show. A
+    /// change that was broken off has made the registry read-only, and what is shown stays.
+    fn recover(&mut self) {
+        error!("a job on the registry's thread panicked");
+        if self.registry.is_read_only().is_some() {
+            self.failed.send_replace(true);
+            return;
+        }
+        self.publish_tenants();
+        let live = self.engine.live().tasks();
+        let shown = live.iter().map(|task| &task.key);
+        let keys: BTreeSet<TaskKey> = shown.chain(self.registry.tasks().map(|(key, _)| key)).cloned().collect();
+        for key in &keys {
+            let Published { retired, .. } = self.publish(key, self.registry.task(key).map(Arc::as_ref));
+            self.retired.take(retired);
+        }
+        self.log.note(self.registry.generation(), keys.into_iter());
     }
 
     /// Frees the memory of heads that were served and that nobody holds any more.
@@ -267,3 +295,6 @@ fn served(installed: &Installed) -> ServedHead {
         head: Arc::clone(&installed.head),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -69,23 +69,11 @@ pub(crate) async fn free_in_time(changes: &Changes) -> Infallible {
 
 #[cfg(test)]
 mod tests {
-    use engine::{HeadKind, HeadParts, Selector, TaskKey, TenantName, Version};
-    use registry::{Change, Digest, Install};
+    use engine::{Selector, TaskKey, TenantName, Version};
+    use registry::Change;
 
     use super::*;
-    use crate::testing::serving;
-
-    fn install(key: &TaskKey, number: f32) -> Change {
-        let parts = HeadParts {
-            labels: vec!["no".to_owned(), "yes".to_owned()],
-            weight: vec![number; 16].into(),
-            bias: vec![number; 2].into(),
-            ..HeadParts::default()
-        };
-        let head = Arc::new(Head::new(HeadKind::Classification, 8, parts).unwrap());
-        let encoder = Digest::of(b"encoder");
-        Change::Install(Install { key: key.clone(), version: None, head, encoder, forced: false, aliases: Vec::new() })
-    }
+    use crate::testing::{install, serving};
 
     #[tokio::test]
     async fn a_call_that_lets_a_deleted_head_go_does_not_free_it_and_the_writer_does() {

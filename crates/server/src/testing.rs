@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use engine::testing::{CountingModel, WordTokenizer, small_limits};
-use engine::{Engine, EngineParts, Model};
-use registry::{Digest, OpenOptions, Registry};
+use engine::{Engine, EngineParts, Head, HeadKind, HeadParts, Model, TaskKey};
+use registry::{Change, Digest, Install, OpenOptions, Registry};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
@@ -34,4 +34,17 @@ pub(crate) fn serving() -> (TempDir, watch::Sender<Phase>, Arc<Serving>) {
         Adjustable { limits: small_limits(), max_connections: 1, drain: Duration::ZERO, fit_memory_bytes: 0 };
     let (_, adjustable) = watch::channel(adjustable);
     (folder, phase, Arc::new(Serving::new(engine, changes, phases, None, adjustable)))
+}
+
+/// A head of two labels, all of whose numbers are `number`, as the task's next version.
+pub(crate) fn install(key: &TaskKey, number: f32) -> Change {
+    let parts = HeadParts {
+        labels: vec!["no".to_owned(), "yes".to_owned()],
+        weight: vec![number; 16].into(),
+        bias: vec![number; 2].into(),
+        ..HeadParts::default()
+    };
+    let head = Arc::new(Head::new(HeadKind::Classification, 8, parts).unwrap());
+    let encoder = Digest::of(b"encoder");
+    Change::Install(Install { key: key.clone(), version: None, head, encoder, forced: false, aliases: Vec::new() })
 }

@@ -1,6 +1,7 @@
 //! Behaviour: the first failure of the record store latches the registry, and nothing unproven is acknowledged.
 
-use std::sync::{Arc, Mutex};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tempfile::TempDir;
 
@@ -46,6 +47,20 @@ fn the_first_failure_latches_read_only_and_reading_goes_on() {
         assert_eq!((registry.versions("a"), registry.generation()), (vec![1], 1), "{fault:?}");
         registry.close().unwrap();
     }
+}
+
+#[test]
+fn a_change_that_is_broken_off_by_a_panic_latches_too() {
+    let dir = TempDir::new().unwrap();
+    let (mut registry, disk) = with_fault(&dir, Some(Fault::Panic(1)));
+    registry.install(install("a", 1)).unwrap();
+    let broken_off = catch_unwind(AssertUnwindSafe(|| registry.install(install("a", 2))));
+    assert!(broken_off.is_err());
+    assert!(registry.is_read_only().unwrap().contains("broken off"));
+    assert!(matches!(registry.install(install("a", 3)), Err(RegistryError::ReadOnly { .. })));
+    let barriers = disk.lock().unwrap_or_else(PoisonError::into_inner).barriers;
+    assert_eq!((registry.versions("a"), registry.generation(), barriers), (vec![1], 1, 1));
+    registry.close().unwrap();
 }
 
 #[test]
