@@ -7,4 +7,5 @@ mod starting;
 mod stopping;
 mod surviving;
 mod reloading;
+mod saying;
 mod broken_heads;

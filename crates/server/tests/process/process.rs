@@ -95,6 +95,11 @@ impl Process {
         }
     }
 
+    /// Whatever else it said, once it has ended.
+    pub(crate) fn rest(&self) -> Vec<Value> {
+        self.events.as_ref().unwrap().iter().collect()
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
