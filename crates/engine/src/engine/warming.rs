@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Engine;
 use super::path::read;
 use super::trial::TEXT;
-use crate::ask::{Mode, Reading};
+use crate::ask::{Mode, Priority, Reading};
 use crate::error::EngineError;
 use crate::head::Head;
 use crate::model::{Reads, Row, RowOutput};
@@ -78,10 +78,11 @@ impl Engine {
         shared
     }
 
-    /// What the encoder makes of each row. As a trial's, they are nobody's and take no permit.
+    /// What the encoder makes of each row. As a trial's, they are nobody's and take no permit; and as nobody waits for
+    /// them, how long they take tells nothing of callers.
     async fn outputs(&self, rows: Vec<Row>) -> Vec<Result<RowOutput, EngineError>> {
         let count = rows.len();
-        match self.submit(rows, Reading::default()) {
+        match self.submit(rows, Reading { priority: Priority::Background, ..Reading::default() }) {
             Ok((pending, _)) => {
                 let mut outputs = Vec::with_capacity(count);
                 for row in pending {
