@@ -1,7 +1,6 @@
 //! A job that panics fails its caller and nobody else.
 
 use engine::{TenantName, Version};
-use tonic::Code;
 
 use super::*;
 use crate::testing::{install, serving};
@@ -29,7 +28,7 @@ async fn a_job_that_panics_is_an_internal_error_and_the_next_one_runs() {
         let job = |_: &mut Writer| broken_off();
         let lost: Result<(), Status> = serving.changes().run(&author(), job).await;
         let status = lost.expect_err("it panicked");
-        assert_eq!(status.code(), Code::Internal);
+        assert!(status.message().starts_with("internal error"), "{status}");
         let change = install(&key, number as f32);
         let installed = serving.changes().run(&author(), move |writer| writer.apply(change).map(|_| ())).await.unwrap();
         installed.unwrap();
