@@ -1,12 +1,10 @@
 //! Whether all that many clients were told of one task fits one order of events, in which every call took effect at a
 //! moment between its start and its end.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use tonic::Code;
 
-/// Calls that may be under way at the same time and still be told apart.
-const WINDOW: usize = 128;
 /// Enough for a search as deep as a history is long.
 const STACK_BYTES: usize = 256 << 20;
 
@@ -106,7 +104,7 @@ pub(crate) fn fits_one_order(mut events: Vec<Event>) -> Result<(), String> {
     events.sort_by_key(|event| event.called);
     let searching = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(move || {
         let mut search = Search { events: &events, seen: HashSet::new(), furthest: 0 };
-        if search.fits(0, 0, Task::default()) {
+        if search.fits(0, BTreeSet::new(), Task::default()) {
             return Ok(());
         }
         let around = search.furthest.saturating_sub(12)..events.len().min(search.furthest + 12);
@@ -120,55 +118,56 @@ struct Search<'events> {
     /// By their start.
     events: &'events [Event],
     /// What has led nowhere.
-    seen: HashSet<(usize, u128, Task)>,
+    seen: HashSet<(usize, BTreeSet<usize>, Task)>,
     furthest: usize,
 }
 
 impl Search<'_> {
     /// Whether the events from `first` on fit, of which those in `done` have taken effect already.
-    fn fits(&mut self, mut first: usize, mut done: u128, task: Task) -> bool {
-        while done & 1 == 1 {
-            (first, done) = (first + 1, done >> 1);
+    fn fits(&mut self, mut first: usize, mut done: BTreeSet<usize>, task: Task) -> bool {
+        while done.remove(&first) {
+            first += 1;
         }
         self.furthest = self.furthest.max(first);
         if first == self.events.len() {
             return true;
         }
-        let candidates = self.candidates(first, done);
+        let candidates = self.candidates(first, &done);
         // A call that changes nothing and fits here may as well stand here.
         let idle = candidates.iter().copied().find(|at| {
             let mut after = task.clone();
             after.take(self.events[*at].asked) == self.events[*at].told && after == task
         });
         if let Some(at) = idle {
-            return self.fits(first, done | 1 << (at - first), task);
+            done.insert(at);
+            return self.fits(first, done, task);
         }
-        if !self.seen.insert((first, done, task.clone())) {
+        if !self.seen.insert((first, done.clone(), task.clone())) {
             return false;
         }
         candidates.into_iter().any(|at| {
             let event = self.events[at];
-            let done = done | 1 << (at - first);
+            let mut done = done.clone();
+            done.insert(at);
             let mut after = task.clone();
             let told = after.take(event.asked);
             let broke_off = event.told == Told::Nothing;
-            (broke_off || told == event.told) && self.fits(first, done, after)
+            (broke_off || told == event.told) && self.fits(first, done.clone(), after)
                 || broke_off && self.fits(first, done, task.clone())
         })
     }
 
     /// The events that may come next: those that began before any other ended.
-    fn candidates(&self, first: usize, done: u128) -> Vec<usize> {
+    fn candidates(&self, first: usize, done: &BTreeSet<usize>) -> Vec<usize> {
         let mut candidates = Vec::new();
         let mut earliest_end = u64::MAX;
-        for (place, event) in self.events[first..].iter().enumerate() {
+        for (at, event) in self.events.iter().enumerate().skip(first) {
             if event.called > earliest_end {
                 break;
             }
-            assert!(place < WINDOW, "too many calls at once since {:?}", self.events[first]);
-            if done >> place & 1 == 0 {
+            if !done.contains(&at) {
                 earliest_end = earliest_end.min(event.returned);
-                candidates.push(first + place);
+                candidates.push(at);
             }
         }
         candidates
@@ -205,6 +204,21 @@ mod tests {
         let moved = event(Asked::SetLive(2), Told::Moved { to: 2, from: 1 }, 4, 5);
         assert!(with(&[moved, event(Asked::Classify, Told::Answered(1, 7), 6, 7)]).is_err());
         assert_eq!(with(&[moved, event(Asked::Classify, Told::Answered(2, 8), 6, 7)]), Ok(()));
+    }
+
+    #[test]
+    fn hundreds_of_calls_may_come_and_go_while_one_is_under_way() {
+        let ask = |version, number| move |at: u64| event(Asked::Classify, Told::Answered(version, number), at, at);
+        let (before, after) = ((5..500).map(ask(1, 7)), (500..900).map(ask(2, 8)));
+        let asked: Vec<_> = before.chain(after).collect();
+        for told in [Told::Nothing, Told::Moved { to: 2, from: 1 }] {
+            let slow = event(Asked::SetLive(2), told, 4, 1_000);
+            let all: Vec<_> = std::iter::once(slow).chain(asked.iter().copied()).collect();
+            assert_eq!(with(&all), Ok(()));
+            let back = event(Asked::Classify, Told::Answered(1, 7), 950, 950);
+            let all: Vec<_> = all.into_iter().chain([back]).collect();
+            assert!(with(&all).is_err(), "it came and went");
+        }
     }
 
     #[test]
