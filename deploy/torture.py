@@ -5,6 +5,7 @@ With words as arguments, only the rows that hold all of them. `--repeat` says ho
 """
 
 import argparse
+import concurrent.futures
 import json
 import os
 import re
@@ -50,6 +51,9 @@ ROWS = (
 )
 # The folder of each binary's crate, and its name, which others have too.
 BINARIES = (("crates/registry", "durability"), ("tests", "behaviour"))
+# Rows of a binary that are tried at the same time: victims of the first are alone with their files, and those of the
+# second are timed.
+AT_ONCE = {"durability": 2, "behaviour": 1}
 RESULT = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored")
 IGNORED = re.compile(r"^test (.*?)\s*\.\.\. ignored")
 
@@ -93,6 +97,28 @@ def run(executable, folder, name, seconds):
     return passed, failed, ignored, facts, done.stdout if failed else ""
 
 
+def try_row(row, binaries, repeat, ends):
+    """What to print of the row, the outputs of what failed, whether the row holds, and how many tests it skipped."""
+    what, binary, names = row
+    started = time.monotonic()
+    tests, facts, bad, ignored, outputs = 0, [], 0, [], []
+    for name in names * repeat:
+        left = ends - time.monotonic()
+        if left <= 0:
+            bad, facts = 1, facts + ["not tried: the twenty minutes are over"]
+            break
+        passed, failed, passed_over, found, output = run(*binaries[binary], name, left)
+        tests += passed + failed
+        bad += failed
+        facts += found
+        ignored += passed_over
+        outputs += [output] if output else []
+    result = "FAILED" if bad else "skipped" if tests == 0 else "ok"
+    line = f"{what:<54} {tests:>5}  {result:<8} {time.monotonic() - started:>7.1f}"
+    below = facts + [f"skipped: {name}" for name in ignored]
+    return "\n    ".join([line, *below]), outputs, bad == 0, len(ignored)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("words", nargs="*")
@@ -103,33 +129,21 @@ def main():
         sys.exit("no row holds these words")
     binaries = executables()
     started = time.monotonic()
-    failures, skipped, outputs = 0, 0, []
-    print(f"{'what is tried':<54} {'tests':>5}  {'result':<8} {'seconds':>7}")
-    for what, binary, names in rows:
-        row_started = time.monotonic()
-        tests, facts, bad, ignored = 0, [], 0, []
-        for name in names * arguments.repeat:
-            left = LIMIT_SECONDS - (time.monotonic() - started)
-            if left <= 0:
-                bad, facts = 1, facts + ["not tried: the twenty minutes are over"]
-                break
-            passed, failed, passed_over, found, output = run(*binaries[binary], name, left)
-            tests += passed + failed
-            bad += failed
-            facts += found
-            ignored += passed_over
-            outputs += [output] if output else []
-        result = "FAILED" if bad else "skipped" if tests == 0 else "ok"
-        print(f"{what:<54} {tests:>5}  {result:<8} {time.monotonic() - row_started:>7.1f}", flush=True)
-        for line in facts + [f"skipped: {name}" for name in ignored]:
-            print(f"    {line}", flush=True)
-        failures += bad > 0
-        skipped += len(ignored)
-    for output in outputs:
-        print(output)
+    tried = []
+    print(f"{'what is tried':<54} {'tests':>5}  {'result':<8} {'seconds':>7}", flush=True)
+    for binary, at_once in AT_ONCE.items():
+        with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+            these = [row for row in rows if row[1] == binary]
+            for one in pool.map(lambda row: try_row(row, binaries, arguments.repeat, started + LIMIT_SECONDS), these):
+                print(one[0], flush=True)
+                tried.append(one)
+    for _, outputs, _, _ in tried:
+        for output in outputs:
+            print(output)
+    held, skipped = sum(one[2] for one in tried), sum(one[3] for one in tried)
     minutes = (time.monotonic() - started) / 60
-    print(f"{len(rows) - failures} of {len(rows)} rows hold, {skipped} tests skipped, {minutes:.1f} minutes")
-    sys.exit(1 if failures else 0)
+    print(f"{held} of {len(rows)} rows hold, {skipped} tests skipped, {minutes:.1f} minutes")
+    sys.exit(0 if held == len(rows) else 1)
 
 
 if __name__ == "__main__":

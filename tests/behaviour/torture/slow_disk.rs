@@ -15,7 +15,7 @@ use super::victim::Victim;
 use super::{answer, send, upload};
 
 /// What every sync takes longer, in milliseconds, and so an installation altogether: in short, and at full numbers.
-const OF_A_SYNC: [usize; 2] = [150, 2_000];
+const OF_A_SYNC: [usize; 2] = [150, 1_750];
 const OF_AN_INSTALLATION: [usize; 2] = [300, 10_000];
 const LONGEST_CALL: Duration = Duration::from_secs(5);
 /// Nobody notices so little, and a machine with other work is no better than that.
