@@ -102,13 +102,18 @@ async fn an_export_writes_goldens_that_hold_where_it_came_from_and_not_for_other
     assert_eq!(install_live(&server, "mood", &other).await.expect_err("refused").code(), Code::FailedPrecondition);
 }
 
+/// A server whose bundle has these heads, too, once it serves.
+async fn start_with_heads(heads: &[(&str, Head)]) -> TestServer {
+    let data = tempfile::TempDir::new().unwrap();
+    write_bundle(&data.path().join("bundle"), heads);
+    TestServer::start_in_folder(data).await
+}
+
 #[tokio::test]
 async fn a_bundles_head_that_misses_its_golden_is_left_out_and_the_others_serve() {
-    let data = tempfile::TempDir::new().unwrap();
     let plain = head(HeadKind::Classification, &["no", "yes"], 1);
     let wrong = with_golden(&plain, "one two", vec![100.0, 0.0]);
-    write_bundle(&data.path().join("bundle"), &[("extra", plain), ("wrong", wrong)]);
-    let server = TestServer::start_in_folder(data).await;
+    let server = start_with_heads(&[("extra", plain), ("wrong", wrong)]).await;
     assert_eq!(version_that_answers(&server, "extra").await, Ok(1));
     assert_eq!(version_that_answers(&server, "mood").await, Ok(1));
     assert_eq!(version_that_answers(&server, "wrong").await, Err(Code::NotFound));
@@ -117,12 +122,10 @@ async fn a_bundles_head_that_misses_its_golden_is_left_out_and_the_others_serve(
 
 #[tokio::test]
 async fn a_bundles_head_whose_answers_are_no_numbers_is_left_out_and_the_others_serve() {
-    let data = tempfile::TempDir::new().unwrap();
     let plain = head(HeadKind::Classification, &["no", "yes"], 1);
     let parts = HeadParts { weight: vec![f32::MAX; 2 * HIDDEN].into(), ..plain.parts().clone() };
     let overflowing = Head::new(plain.kind(), HIDDEN, parts).unwrap();
-    write_bundle(&data.path().join("bundle"), &[("extra", plain), ("overflowing", overflowing)]);
-    let server = TestServer::start_in_folder(data).await;
+    let server = start_with_heads(&[("extra", plain), ("overflowing", overflowing)]).await;
     assert_eq!(version_that_answers(&server, "extra").await, Ok(1));
     assert_eq!(version_that_answers(&server, "names").await, Ok(1));
     assert_eq!(version_that_answers(&server, "overflowing").await, Err(Code::NotFound));
@@ -133,7 +136,6 @@ async fn a_bundles_head_whose_answers_are_no_numbers_is_left_out_and_the_others_
 /// The rows of the encoder that it takes to start on a bundle with so many more heads, of which so many have a task
 /// embedding of their own; beside the row that warms the encoder itself.
 async fn rows_of_a_start(heads: u16, embeddings: u16) -> usize {
-    let data = tempfile::TempDir::new().unwrap();
     let plain = head(HeadKind::Classification, &["no", "yes"], 1);
     let number = |number: u16| {
         let own = Some((0..HIDDEN).map(|_| f32::from(number % embeddings)).collect());
@@ -142,8 +144,7 @@ async fn rows_of_a_start(heads: u16, embeddings: u16) -> usize {
     };
     let heads: Vec<_> = (0..heads).map(number).collect();
     let named: Vec<_> = heads.iter().map(|(name, head)| (name.as_str(), head.clone())).collect();
-    write_bundle(&data.path().join("bundle"), &named);
-    let server = TestServer::start_in_folder(data).await;
+    let server = start_with_heads(&named).await;
     assert_eq!(version_that_answers(&server, "many/0").await, Ok(1));
     // The last row was the question's.
     server.rows_seen() - 2

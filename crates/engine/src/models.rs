@@ -12,11 +12,9 @@ use crate::allowance::Allowance;
 use crate::error::EngineError;
 use crate::head::{Head, HeadKind, HeadParts};
 use crate::head_matrix::CurrentMatrix;
-use crate::live::{LiveTable, LiveTask, ServedHead};
+use crate::live::LiveTable;
 use crate::quota::Quota;
-use crate::retention::Retention;
-use crate::task::{TaskKey, TenantName, Version};
-use crate::testing::small_limits;
+use crate::testing::{publish, small_limits};
 
 /// Tries the model in every order of its threads with so many switches that nothing forces.
 pub(crate) fn every_order(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
@@ -75,22 +73,6 @@ fn a_tenant_never_has_more_rows_in_flight_than_its_quota() {
     });
 }
 
-fn serve(live: &LiveTable, head: &Arc<Head>, generation: u64) {
-    let key = TaskKey { tenant: TenantName::default_tenant(), task: "glue/cola".parse().unwrap() };
-    let served = ServedHead {
-        key: key.clone(),
-        version: Version::FIRST,
-        digest: String::new(),
-        encoder_digest: String::new(),
-        forced: false,
-        created_unix_seconds: 0,
-        head: Arc::clone(head),
-    };
-    let versions = [(Version::FIRST, Arc::new(served))].into();
-    let retention = Retention::default();
-    live.publish(LiveTask { key, versions, aliases: [].into(), traffic: None, retention, generation });
-}
-
 fn head(bias: f32) -> Arc<Head> {
     let parts = HeadParts { weight: vec![1.0].into(), bias: vec![bias].into(), ..HeadParts::default() };
     Arc::new(Head::new(HeadKind::Regression, 1, parts).unwrap())
@@ -101,12 +83,12 @@ fn a_head_whose_swap_was_acknowledged_is_in_every_matrix_asked_for_later() {
     every_order(4, || {
         let (live, matrix) = (Arc::<LiveTable>::default(), Arc::<CurrentMatrix>::default());
         let [old, new] = [0.0, 1.0].map(head);
-        serve(&live, &old, 1);
+        publish(&live, "glue/cola", &old);
         let acknowledged = Arc::new(AtomicBool::new(false));
         let writer = thread::spawn({
             let (live, new, acknowledged) = (Arc::clone(&live), Arc::clone(&new), Arc::clone(&acknowledged));
             move || {
-                serve(&live, &new, 2);
+                publish(&live, "glue/cola", &new);
                 acknowledged.store(true, Ordering::Release);
             }
         });

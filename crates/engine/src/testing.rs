@@ -192,3 +192,27 @@ impl Model for CountingModel {
         Ok(sum)
     }
 }
+
+/// Serves `head` as the only version of the task, of the tenant `default`.
+#[cfg(test)]
+pub(crate) fn publish(live: &crate::LiveTable, task: &str, head: &Arc<crate::Head>) {
+    let key = crate::TaskKey { tenant: crate::TenantName::default_tenant(), task: task.parse().unwrap() };
+    let version = crate::Version::FIRST;
+    let served = crate::ServedHead {
+        key: key.clone(),
+        version,
+        digest: String::new(),
+        encoder_digest: String::new(),
+        forced: false,
+        created_unix_seconds: 0,
+        head: Arc::clone(head),
+    };
+    live.publish(crate::LiveTask {
+        key,
+        versions: [(version, Arc::new(served))].into(),
+        aliases: [].into(),
+        traffic: None,
+        retention: crate::Retention::default(),
+        generation: 1,
+    });
+}

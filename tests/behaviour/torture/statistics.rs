@@ -1,5 +1,6 @@
 //! Whether two lots of latencies differ, and whether latencies grow with something.
 
+use judging::{NumberSheet, Sheet};
 use tests::Random;
 
 /// The probability that two samples of one distribution lie as far apart as these, by the two-sample test of Kolmogorov
@@ -22,22 +23,14 @@ pub(crate) fn same_distribution(one: &[u64], other: &[u64]) -> f64 {
     if lambda < 0.2 { 1.0 } else { (1..=100).map(term).sum::<f64>().clamp(0.0, 1.0) }
 }
 
-/// How a latency goes with what it may depend on: the correlation of Pearson with the latencies' ranks, because one that
-/// is a thousand times as long as the others, as a busy machine has them, would hide what there is.
+/// How a latency goes with what it may depend on: Spearman's correlation, of ranks, because one that is a thousand times
+/// as long as the others, as a busy machine has them, would hide what there is.
 pub(crate) fn rank_correlation(pairs: &[(u64, u64)]) -> f64 {
-    let mut by_latency: Vec<_> = pairs.to_vec();
-    by_latency.sort_unstable_by_key(|(_, latency)| *latency);
-    let ranked: Vec<_> = by_latency.iter().zip(0..).map(|((what, _), rank)| (*what as f64, f64::from(rank))).collect();
-    correlation(&ranked)
-}
-
-/// Pearson's correlation of two numbers that come in pairs.
-fn correlation(pairs: &[(f64, f64)]) -> f64 {
-    let n = pairs.len() as f64;
-    let mean_x = pairs.iter().map(|(x, _)| x).sum::<f64>() / n;
-    let mean_y = pairs.iter().map(|(_, y)| y).sum::<f64>() / n;
-    let sum = |of: fn(f64, f64) -> f64| pairs.iter().map(|(x, y)| of(x - mean_x, y - mean_y)).sum::<f64>();
-    sum(|x, y| x * y) / (sum(|x, _| x * x) * sum(|_, y| y * y)).sqrt()
+    let rows: Vec<_> = pairs.iter().map(|(what, latency)| (*what as f64, *latency as f64)).collect();
+    let sheet = NumberSheet::new(&rows);
+    let mut figures = sheet.names().iter().zip(sheet.plain());
+    let spearman = figures.find_map(|(figure, value)| value.filter(|_| figure.name == "spearman"));
+    spearman.expect("neither side is constant")
 }
 
 /// Of so many rounds the first that holds, with what it found; or the last. A machine with other work may spoil a round

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::head::{HeadKind, HeadParts};
-use crate::live::{LiveTask, ServedHead};
-use crate::task::{TaskKey, TenantName, Version};
+use crate::task::{TaskKey, TenantName};
+use crate::testing::publish;
 
 const HIDDEN: usize = 37;
 
@@ -23,22 +23,6 @@ fn output() -> RowOutput {
         tokens: Some(numbers(3 * HIDDEN, 78).into()),
         ..RowOutput::default()
     }
-}
-
-fn publish(live: &LiveTable, task: &str, head: &Arc<Head>) {
-    let key = TaskKey { tenant: TenantName::default_tenant(), task: task.parse().unwrap() };
-    let served = ServedHead {
-        key: key.clone(),
-        version: Version::FIRST,
-        digest: String::new(),
-        encoder_digest: String::new(),
-        forced: false,
-        created_unix_seconds: 0,
-        head: Arc::clone(head),
-    };
-    let versions = [(Version::FIRST, Arc::new(served))].into();
-    let retention = crate::Retention::default();
-    live.publish(LiveTask { key, versions, aliases: [].into(), traffic: None, retention, generation: 1 });
 }
 
 #[test]
