@@ -86,7 +86,8 @@ async fn channel(server: &Process) -> Channel {
     Channel::from_shared(format!("http://{}", server.address)).unwrap().connect().await.unwrap()
 }
 
-/// The tasks that were acknowledged before the server was gone.
+/// The tasks that were acknowledged before the server was gone; the third one brings the one signal, as a second
+/// one would end the drain.
 async fn install_until_it_is_gone(server: &Process, bundle: &Path) -> Vec<String> {
     let channel = channel(server).await;
     let mut installs = tokio::task::JoinSet::new();
@@ -96,7 +97,8 @@ async fn install_until_it_is_gone(server: &Process, bundle: &Path) -> Vec<String
     }
     let mut acknowledged = Vec::new();
     while let Some(ended) = installs.join_next().await {
-        acknowledged.extend(ended.unwrap());
+        let Some(task) = ended.unwrap() else { continue };
+        acknowledged.push(task);
         if acknowledged.len() == 3 {
             server.signal(Signal::TERM);
         }
