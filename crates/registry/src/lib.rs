@@ -36,6 +36,7 @@ mod audit_draft;
 mod quota_check;
 mod retiring;
 mod state;
+mod steady_clock;
 mod registry;
 mod seed;
 mod capture;
@@ -87,6 +88,7 @@ pub use registry::{OpenOptions, Registry};
 pub use safetensors_guard::{ElementType, TensorEntry, TensorIndex, TensorLimits};
 pub use seed::{SeedEncoder, Seeds, seeds};
 pub use stats::RegistryStats;
+pub use steady_clock::SteadyClock;
 pub use tenants::{
     MAX_TENANT_TEXT_BYTES, MAX_TENANTS, MAX_TOKENS, NewToken, Scope, Scopes, StoredTenant, StoredToken, TokenId,
     TokenIdError,

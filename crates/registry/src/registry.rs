@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 use std::{fmt, io};
 
 use engine::{TaskKey, TenantName, Version};
@@ -24,6 +23,7 @@ use crate::objects::ObjectFolder;
 use crate::plan::{Plan, plan};
 use crate::space::Space;
 use crate::state::State;
+use crate::steady_clock::SteadyClock;
 use crate::store::RecordStore;
 use crate::tenants::{StoredTenant, StoredToken, TokenId};
 
@@ -53,6 +53,7 @@ pub struct Registry {
     /// Why no change is taken.
     read_only: Option<String>,
     report: BootReport,
+    clock: SteadyClock,
     dir: PathBuf,
     /// Objects that captures read; each capture holds the other end.
     pins: Pins,
@@ -95,6 +96,7 @@ impl Registry {
             durable: None,
             read_only: None,
             report,
+            clock: SteadyClock::set_now(),
             dir: dir.to_owned(),
             pins: Pins::default(),
             outlived: BTreeSet::new(),
@@ -127,8 +129,7 @@ impl Registry {
         if let Some(reason) = &self.read_only {
             return Err(RegistryError::ReadOnly { reason: reason.clone() });
         }
-        let unix_seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let plan = plan(&self.state, change, (author, unix_seconds))?;
+        let plan = plan(&self.state, change, (author, self.clock.unix_seconds()))?;
         if !plan.committed.changed {
             return Ok(plan.committed);
         }
@@ -165,6 +166,12 @@ impl Registry {
     #[must_use]
     pub fn task(&self, key: &TaskKey) -> Option<&Arc<StoredTask>> {
         self.state.shared_task(key).filter(|task| !task.is_empty())
+    }
+
+    /// The clock by which versions are made and retired, and tokens end.
+    #[must_use]
+    pub fn clock(&self) -> SteadyClock {
+        self.clock
     }
 
     /// Whether the task ever had a version, also if all of them were deleted.

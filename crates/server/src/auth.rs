@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_tenant_that_is_not_the_callers_is_refused() {
-        let open = Auth::new(Access::Open, Arc::default(), Arc::default());
+        let open = Auth::new(Access::Open, Arc::new(Credentials::of_tenant("default")), Arc::default());
         for (auth, identity) in [(door(), Some("spiffe://acme/web")), (open, None)] {
             let mut request = request(CLASSIFY, identity);
             request.headers_mut().insert(TENANT_HEADER, "other".parse().unwrap());

@@ -3,10 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use engine::TenantName;
-use registry::{Digest, Registry, StoredToken, TokenId};
+use registry::{Digest, Registry, SteadyClock, StoredToken, TokenId};
 use subtle::ConstantTimeEq;
 
 /// What every token begins with, so that a leaked one can be searched for.
@@ -16,9 +15,10 @@ const SECRET_BYTES: usize = 32;
 const TOKEN_BYTES: usize = PREFIX.len() + 16 + 1 + 2 * SECRET_BYTES;
 
 /// Every token and tenant, as stored. The writer replaces all of it after a change is durable; the edge looks it up.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Credentials {
     known: RwLock<Arc<Known>>,
+    clock: SteadyClock,
 }
 
 #[derive(Debug, Default)]
@@ -28,6 +28,11 @@ struct Known {
 }
 
 impl Credentials {
+    /// None yet.
+    pub(crate) fn new(clock: SteadyClock) -> Self {
+        Self { known: RwLock::default(), clock }
+    }
+
     /// From now on the registry's tokens and tenants are the ones there are.
     pub(crate) fn publish(&self, registry: &Registry) {
         let tokens = registry.tokens().map(|(id, token)| (id, Arc::clone(token))).collect();
@@ -49,12 +54,12 @@ impl Credentials {
         let expected = token.as_ref().map_or(&nobody, |token| &token.digest);
         let is_right = bool::from(digest.as_bytes().ct_eq(expected.as_bytes()));
         let token = token.filter(|_| is_right)?;
-        token.is_good(unix_seconds()).then_some((id, token))
+        token.is_good(self.clock.unix_seconds()).then_some((id, token))
     }
 
     /// Whether the token has not ended.
     pub(crate) fn is_good(&self, id: TokenId) -> bool {
-        self.token(id).is_some_and(|token| token.is_good(unix_seconds()))
+        self.token(id).is_some_and(|token| token.is_good(self.clock.unix_seconds()))
     }
 
     fn token(&self, id: TokenId) -> Option<Arc<StoredToken>> {
@@ -102,16 +107,12 @@ fn parse(text: &[u8]) -> Option<(TokenId, &[u8])> {
     Some((std::str::from_utf8(id).ok()?.parse().ok()?, secret))
 }
 
-fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
 #[cfg(test)]
 impl Credentials {
     /// No tokens, and this tenant.
     pub(crate) fn of_tenant(tenant: &str) -> Self {
         let tenants = HashSet::from([tenant.parse().unwrap()]);
-        Self { known: RwLock::new(Arc::new(Known { tenants, ..Known::default() })) }
+        Self { known: RwLock::new(Arc::new(Known { tenants, ..Known::default() })), clock: SteadyClock::set_now() }
     }
 }
 
@@ -121,7 +122,7 @@ mod tests {
 
     fn with(token: StoredToken, id: TokenId) -> Credentials {
         let known = Known { tokens: HashMap::from([(id, Arc::new(token))]), tenants: HashSet::new() };
-        Credentials { known: RwLock::new(Arc::new(known)) }
+        Credentials { known: RwLock::new(Arc::new(known)), clock: SteadyClock::set_now() }
     }
 
     fn stored(digest: Digest) -> StoredToken {
@@ -155,14 +156,15 @@ mod tests {
     #[test]
     fn a_token_that_has_ended_is_found_no_more() {
         let (id, text, digest) = mint().unwrap();
+        let now = SteadyClock::set_now().unix_seconds();
         let ended = [
             StoredToken { revoked: true, ..stored(digest) },
-            StoredToken { expires_unix_seconds: Some(unix_seconds()), ..stored(digest) },
+            StoredToken { expires_unix_seconds: Some(now), ..stored(digest) },
         ];
         for token in ended {
             assert!(with(token, id).find(text.as_bytes()).is_none());
         }
-        let lasting = StoredToken { expires_unix_seconds: Some(unix_seconds() + 60), ..stored(digest) };
+        let lasting = StoredToken { expires_unix_seconds: Some(now + 60), ..stored(digest) };
         assert!(with(lasting, id).find(text.as_bytes()).is_some());
     }
 }

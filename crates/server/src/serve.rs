@@ -157,7 +157,7 @@ pub async fn serve(
         return Err(ServeError::NoTenantToWatchFor(tenant.clone()));
     }
     let engine = Arc::new(Engine::start(engine).map_err(ServeError::Thread)?);
-    let credentials = Arc::new(Credentials::default());
+    let credentials = Arc::new(Credentials::new(registry.clock()));
     let (writer, disk_failed) = Writer::new(registry, Arc::clone(&engine), encoder, Arc::clone(&credentials));
     let (changes, writer_thread) = Changes::start(writer).map_err(ServeError::Thread)?;
     let (phase, phases) = watch::channel(Phase::Starting);

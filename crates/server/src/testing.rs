@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::adjustable::Adjustable;
 use crate::changes::{Changes, Writer};
+use crate::credentials::Credentials;
 use crate::serving::{Phase, Serving};
 
 /// A server's inside that serves nothing, in a folder that goes away with it.
@@ -27,7 +28,8 @@ pub(crate) fn serving() -> (TempDir, watch::Sender<Phase>, Arc<Serving>) {
         limits: small_limits(),
     };
     let engine = Arc::new(Engine::start(parts).unwrap());
-    let (writer, _) = Writer::new(registry, Arc::clone(&engine), Digest::of(b"encoder"), Arc::default());
+    let credentials = Arc::new(Credentials::new(registry.clock()));
+    let (writer, _) = Writer::new(registry, Arc::clone(&engine), Digest::of(b"encoder"), credentials);
     let (changes, _) = Changes::start(writer).unwrap();
     let (phase, phases) = watch::channel(Phase::Open);
     let adjustable =

@@ -7,6 +7,7 @@
  * HEADWATER_FAIL_WITH      ... with this errno
  * HEADWATER_RECORD         takes every call that succeeded, with its bytes, and what went to standard output between
  * HEADWATER_CLOCK          the wall clock jumps a year `back` or `forward` at each look, or has `stopped`
+ * HEADWATER_CLOCK_FILE     the wall clock is off by the seconds that this file holds at that moment
  * HEADWATER_SYNC_MS        how much longer each sync takes
  *
  * A record is a line of words, then the bytes of a write:
@@ -37,7 +38,7 @@
 static atomic_long calls, failing_calls, failed, looks;
 static long kill_at, fail_at, fail_with, sync_ms;
 static int fail_once, recording = -1;
-static const char *under, *fail_call, *clock_does;
+static const char *under, *fail_call, *clock_does, *clock_file;
 static size_t under_length;
 /* Held over a call and its record, so that records stand in the order in which the calls took effect. */
 static pthread_mutex_t order = PTHREAD_MUTEX_INITIALIZER;
@@ -56,6 +57,7 @@ __attribute__((constructor)) static void read_settings(void) {
     fail_with = number("HEADWATER_FAIL_WITH");
     fail_once = getenv("HEADWATER_FAIL_ONCE") != NULL;
     clock_does = getenv("HEADWATER_CLOCK");
+    clock_file = getenv("HEADWATER_CLOCK_FILE");
     sync_ms = number("HEADWATER_SYNC_MS");
     const char *record = getenv("HEADWATER_RECORD");
     if (record) recording = REAL(open)(record, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
@@ -313,11 +315,23 @@ int unlinkat(int dir, const char *name, int flags) {
     return done;
 }
 
+static long seconds_off(void) {
+    long seconds = 0;
+    FILE *file = clock_file ? fopen(clock_file, "r") : NULL;
+    if (file) {
+        if (fscanf(file, "%ld", &seconds) != 1) seconds = 0;
+        fclose(file);
+    }
+    return seconds;
+}
+
 int clock_gettime(clockid_t clock, struct timespec *time) {
     static atomic_long first;
     int done = REAL(clock_gettime)(clock, time);
-    if (!clock_does || clock != CLOCK_REALTIME || done != 0) return done;
-    long look = atomic_fetch_add(&looks, 1);
+    if (clock != CLOCK_REALTIME || done != 0) return done;
+    time->tv_sec += seconds_off();
+    if (!clock_does) return done;
+    long look = 1 + atomic_fetch_add(&looks, 1);
     long none = 0;
     atomic_compare_exchange_strong(&first, &none, (long)time->tv_sec);
     if (strcmp(clock_does, "stopped") == 0) *time = (struct timespec){.tv_sec = first};

@@ -1,7 +1,5 @@
 //! What the log and the errors say of hostile callers: one JSON object an event, and nothing that is somebody's own.
 
-use std::path::Path;
-
 use api::v1;
 use api::v1::catalog_service_client::CatalogServiceClient;
 use api::v1::classifier_service_client::ClassifierServiceClient;
@@ -10,11 +8,11 @@ use api::v1::install_head_request::Part;
 use api::v1::tenant_service_client::TenantServiceClient;
 use rustix::process::Signal;
 use serde_json::Value;
-use tonic::metadata::MetadataValue;
+use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{IntoRequest, Request, Status};
 
-use crate::process::{PATIENCE, PROGRAM, Process, serve};
+use crate::calling::{first_token, with};
+use crate::process::{PATIENCE, Process, serve};
 
 /// What callers classify: nobody else may ever see it.
 const CANARY: &str = "canary-4711";
@@ -24,23 +22,6 @@ const OTHER_TENANT: &str = "secret-tenant";
 const HOSTILE: &str = "x\r\n{\"level\":\"ERROR\"}\u{1b}[31m\u{202e}\",\"message\":\"forged";
 /// Longer than anything of a caller's that a line may hold.
 const LONG: usize = 1_000;
-
-fn first_token(data: &Path) -> String {
-    let made = std::process::Command::new(PROGRAM)
-        .args(["token", "--scopes", "infer,heads,operator", "--data"])
-        .arg(data)
-        .output()
-        .unwrap();
-    String::from_utf8(made.stdout).unwrap().trim().to_owned()
-}
-
-/// The message as a call of whoever holds `token`.
-fn with<T>(token: &str, message: T) -> Request<T> {
-    let mut request = message.into_request();
-    let value: MetadataValue<_> = format!("Bearer {token}").parse().unwrap();
-    request.metadata_mut().insert("authorization", value);
-    request
-}
 
 fn classify(task: &str) -> v1::ClassifyRequest {
     let input = v1::Input { text: format!("{CANARY} {HOSTILE}"), ..v1::Input::default() };
@@ -83,7 +64,7 @@ async fn refusals(channel: &Channel, token: &str) -> Vec<Status> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn neither_the_log_nor_an_error_holds_what_is_somebodys_own() {
     let data = tempfile::tempdir().unwrap();
-    let token = first_token(data.path());
+    let token = first_token(data.path(), &["--scopes", "infer,heads,operator"]);
     assert!(token.len() > 20, "{token:?}");
     let mut server = Process::serving(serve(data.path()).args(["--auth", "on", "--log", "debug"]));
     let channel = Endpoint::from_shared(format!("http://{}", server.address)).unwrap().connect().await.unwrap();
