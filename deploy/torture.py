@@ -44,8 +44,8 @@ ROWS = (
     ("a server with one bad head of 1,000 starts", "behaviour", ("torture::one_bad_head",)),
     ("backups while heads change", "behaviour", ("backing_up",)),
     ("20 tokens revoked under open streams", "behaviour", ("torture::revocation",)),
-    ("a tenant at ten times its quota", "behaviour", ("dividing_the_encoder",)),
-    ("foreign and absent tasks, 4 x 10,000 calls", "behaviour", ("torture::statistics", "torture::foreign_tasks")),
+    ("a tenant at ten times its quota", "behaviour", ("dividing_the_encoder", "torture::flood")),
+    ("foreign and absent tasks, 16 x 10,000 calls", "behaviour", ("torture::statistics", "torture::foreign_tasks")),
     ("100,000 guesses at a token", "behaviour", ("torture::guesses",)),
     ("100 histories x 5,000 calls, 200 kills", "behaviour", ("torture::history", "torture::killed_server")),
 )

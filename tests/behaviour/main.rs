@@ -39,6 +39,7 @@ mod installing_bundles;
 mod late_bodies;
 mod listing;
 mod many_tasks;
+mod naming_a_task;
 mod overload;
 mod panics;
 mod paying_for_fits;

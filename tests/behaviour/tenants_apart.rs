@@ -1,16 +1,15 @@
 //! What another tenant has is not there; what the catalogue has is there for all, and nobody else's to change.
 
-use std::collections::BTreeSet;
-
 use api::v1;
 use engine::HeadKind;
 use prost::Message;
 use tests::{TestServer, head};
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request};
 
 use crate::asking::{ask, input};
 use crate::credentials::{tenant, token, with};
 use crate::installing::{folder, messages};
+use crate::naming_a_task::{Question, all_told, questions};
 
 const SCOPES: [v1::Scope; 2] = [v1::Scope::Infer, v1::Scope::Heads];
 
@@ -34,59 +33,14 @@ async fn install(server: &TestServer, token: &str, task: &str) -> String {
     digest
 }
 
-/// How a call that is refused ends: code, message and details.
-async fn refusal<M: Message + Clone + 'static>(server: &TestServer, token: &str, path: &str, message: &M) -> Status {
-    let mut client = tonic::client::Grpc::new(server.channel());
-    client.ready().await.unwrap();
-    let codec = tonic_prost::ProstCodec::<M, ()>::default();
-    let path = format!("/headwater.v1.{path}").parse().unwrap();
-    match client.server_streaming(with(token, message.clone()), path, codec).await {
-        Err(status) => status,
-        Ok(reply) => reply.into_inner().message().await.expect_err("nothing is there to be told of"),
-    }
-}
-
 /// The answers to everything that can be asked of `task`, as bytes.
 async fn answers(server: &TestServer, token: &str, task: &str, version: &str) -> Vec<(String, Vec<u8>)> {
-    let (task, version) = (task.to_owned(), version.to_owned());
     let mut answers = Vec::new();
-    macro_rules! refused {
-        ($($path:literal: $request:expr;)*) => {$(
-            let status = refusal(server, token, $path, &$request).await;
-            let keys: BTreeSet<_> = status.metadata().keys().map(|key| format!("{key:?}")).collect();
-            let told = format!("{:?} {} {keys:?}", status.code(), status.message());
-            answers.push(($path.to_owned(), [told.as_bytes(), status.details()].concat()));
-        )*};
+    for question in questions(task, version) {
+        let refused = question.refusal(&server.channel(), token).await;
+        answers.push((question.path().to_owned(), all_told(&refused)));
     }
-    let plan = v1::EvaluationPlan { task: task.clone(), version: version.clone(), ..v1::EvaluationPlan::default() };
-    let plan = Some(v1::evaluate_head_request::Part::Plan(plan));
-    let labels = vec!["a".to_owned(), "b".to_owned()];
-    let zero_shot = v1::ZeroShotInput { text: "a".to_owned(), candidate_labels: labels.clone() };
-    let pair = v1::ScoreInput { prompt: "a".to_owned(), answer: "b".to_owned() };
-    let move_to = |version| Some(v1::set_alias_request::Change::Version(version));
-    refused! {
-        "ClassifierService/Classify": v1::ClassifyRequest {
-            task: task.clone(), version: version.clone(), inputs: vec![input("a")], ..v1::ClassifyRequest::default() };
-        "ClassifierService/ZeroShot": v1::ZeroShotRequest {
-            task: task.clone(), version: version.clone(), inputs: vec![zero_shot], ..v1::ZeroShotRequest::default() };
-        "ClassifierService/Score": v1::ScoreRequest { task: task.clone(), version: version.clone(), inputs: vec![pair], ..v1::ScoreRequest::default() };
-        "ClassifierService/Compare": v1::CompareRequest {
-            task: task.clone(), version: version.clone(), prompt: "a".to_owned(), answers: labels, ..v1::CompareRequest::default() };
-        "ClassifierService/Embed": v1::EmbedRequest {
-            task: task.clone(), version: version.clone(), inputs: vec![input("a")], ..v1::EmbedRequest::default() };
-        "CatalogService/GetTask": v1::GetTaskRequest { task: task.clone(), version: version.clone() };
-        "CatalogService/SimilarTasks": v1::SimilarTasksRequest { task: task.clone(), version: version.clone(), ..v1::SimilarTasksRequest::default() };
-        "HeadService/ListVersions": v1::ListVersionsRequest { task: task.clone() };
-        "HeadService/SetAlias": v1::SetAliasRequest { task: task.clone(), alias: "hidden".to_owned(), change: move_to(1), ..v1::SetAliasRequest::default() };
-        "HeadService/Rollback": v1::RollbackRequest { task: task.clone(), alias: "hidden".to_owned(), ..v1::RollbackRequest::default() };
-        "HeadService/SetTraffic": v1::SetTrafficRequest { task: task.clone(), ..v1::SetTrafficRequest::default() };
-        "HeadService/SetRetention": v1::SetRetentionRequest { task: task.clone(), ..v1::SetRetentionRequest::default() };
-        "HeadService/DeleteVersion": v1::DeleteVersionRequest { task: task.clone(), version: 1, ..v1::DeleteVersionRequest::default() };
-        "HeadService/ExportHead": v1::ExportHeadRequest { task: task.clone(), version: version.clone(), ..v1::ExportHeadRequest::default() };
-        "HeadService/UpdateMetadata": v1::UpdateMetadataRequest {
-            task: task.clone(), version: version.clone(), description: Some("mine".to_owned()), ..v1::UpdateMetadataRequest::default() };
-        "HeadService/EvaluateHead": v1::EvaluateHeadRequest { part: plan };
-    }
+    let (task, version) = (task.to_owned(), version.to_owned());
     let row = v1::ClassifyStreamRequest {
         id: "1".to_owned(),
         task: task.clone(),
@@ -137,7 +91,8 @@ async fn a_task_of_another_tenant_answers_like_one_that_is_not_there() {
             }
         }
         let by_digest = v1::GetTaskRequest { task: task.clone(), version: digest };
-        let refused = refusal(&server, &tokens[reader], "CatalogService/GetTask", &by_digest).await;
+        let by_digest = Question::new("CatalogService/GetTask", &by_digest);
+        let refused = by_digest.refusal(&server.channel(), &tokens[reader]).await;
         assert_eq!(refused.code(), Code::InvalidArgument, "a digest names no version");
         let own = server.classifier().classify(with(&tokens[owner], ask(&task, vec![input("a")]))).await;
         assert_eq!(own.unwrap().into_inner().served_by.unwrap().version, 1);
@@ -179,17 +134,21 @@ async fn heads_of_the_catalogue_are_asked_by_all_and_changed_by_its_own_tenant_a
     assert_eq!(reply.into_inner().served_by.unwrap().version, 1);
     let export = v1::ExportHeadRequest { task: "mood".to_owned(), ..v1::ExportHeadRequest::default() };
     server.heads().export_head(with(&acme, export)).await.unwrap();
-    let unknown = v1::RollbackRequest { task: "nothing".to_owned(), ..v1::RollbackRequest::default() };
-    let unknown = refusal(&server, &acme, "HeadService/Rollback", &unknown).await;
-    let rollback = v1::RollbackRequest { task: "mood".to_owned(), ..v1::RollbackRequest::default() };
+    let channel = server.channel();
+    let rollback = |task: &str| {
+        let request = v1::RollbackRequest { task: task.to_owned(), ..v1::RollbackRequest::default() };
+        Question::new("HeadService/Rollback", &request)
+    };
     let delete =
         v1::DeleteVersionRequest { task: "mood".to_owned(), version: 1, ..v1::DeleteVersionRequest::default() };
     let describe = v1::UpdateMetadataRequest { task: "mood".to_owned(), ..v1::UpdateMetadataRequest::default() };
-    for refused in [
-        refusal(&server, &acme, "HeadService/Rollback", &rollback).await,
-        refusal(&server, &acme, "HeadService/DeleteVersion", &delete).await,
-        refusal(&server, &acme, "HeadService/UpdateMetadata", &describe).await,
+    let unknown = rollback("nothing").refusal(&channel, &acme).await;
+    for change in [
+        rollback("mood"),
+        Question::new("HeadService/DeleteVersion", &delete),
+        Question::new("HeadService/UpdateMetadata", &describe),
     ] {
+        let refused = change.refusal(&channel, &acme).await;
         assert_eq!((refused.code(), refused.details()), (Code::NotFound, unknown.details()));
     }
     let plan = v1::EvaluationPlan {
@@ -199,7 +158,7 @@ async fn heads_of_the_catalogue_are_asked_by_all_and_changed_by_its_own_tenant_a
         ..v1::EvaluationPlan::default()
     };
     let plan = v1::EvaluateHeadRequest { part: Some(v1::evaluate_head_request::Part::Plan(plan)) };
-    let refused = refusal(&server, &acme, "HeadService/EvaluateHead", &plan).await;
+    let refused = Question::new("HeadService/EvaluateHead", &plan).refusal(&channel, &acme).await;
     assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
 
     install(&server, &acme, "mood").await;

@@ -13,6 +13,7 @@ mod one_bad_head;
 mod file_calls;
 mod slow_disk;
 mod revocation;
+mod flood;
 mod statistics;
 mod foreign_tasks;
 mod guesses;

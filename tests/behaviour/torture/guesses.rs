@@ -5,14 +5,16 @@ use std::fmt::Write;
 use api::v1;
 use tests::{Random, TestServer, effort, found};
 use tokio::time::Instant;
-use tonic::Code;
+use tonic::{Code, Status};
 
-use super::statistics::{one_round_holds, rank_correlation};
+use super::statistics::{one_round_holds, rank_correlation, same_distribution};
 use crate::asking::{ask, input};
 use crate::credentials::{token, with};
 
 /// Bytes of a secret, each as two digits at the end of the token.
 const SECRET_BYTES: usize = 32;
+/// Below that, two lots of latencies are of two distributions.
+const LEAST_PROBABILITY: f64 = 0.01;
 /// Beyond that, latencies grow or shrink with what is right.
 const MOST_CORRELATION: f64 = 0.05;
 
@@ -62,6 +64,41 @@ async fn a_guess_is_refused_no_later_the_more_of_it_is_right() {
     })
     .await;
     // A time says something only where there are enough of them, on a machine that does nothing else.
+    assert!(holds || effort(true, false), "{seen}");
+    found(&seen);
+}
+
+/// How a call with this token is refused, and how long that took.
+async fn refusal(server: &TestServer, token: &str) -> (Status, u64) {
+    let (mut classifier, request) = (server.classifier(), with(token, ask("mood", vec![input("fine")])));
+    let started = Instant::now();
+    let refused = classifier.classify(request).await.expect_err("it is no good");
+    (refused, started.elapsed().as_nanos() as u64)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_was_revoked_is_refused_as_one_that_never_was() {
+    let (server, operator) = TestServer::start_with_credentials().await;
+    let (revoked, id) = token(&server, &operator, "default", &[v1::Scope::Infer]).await;
+    server.tenants().revoke_token(with(&operator, v1::RevokeTokenRequest { id })).await.unwrap();
+    let nobodys_id = revoked[3..19].chars().map(|digit| if digit == '0' { '1' } else { '0' }).collect::<String>();
+    let nobodys = revoked.replace(&revoked[3..19], &nobodys_id);
+    let calls = effort(50, 10_000);
+    let mut random = Random::new(3);
+    let (holds, seen) = one_round_holds(async || {
+        let mut latencies = [Vec::new(), Vec::new()];
+        while latencies.iter().any(|lot| lot.len() < calls) {
+            let which = random.below(2);
+            if latencies[which].len() < calls {
+                let (refused, took) = refusal(&server, [&revoked, &nobodys][which]).await;
+                assert_eq!(refused.code(), Code::Unauthenticated);
+                latencies[which].push(took);
+            }
+        }
+        let probability = same_distribution(&latencies[0], &latencies[1]);
+        (probability > LEAST_PROBABILITY, format!("revoked and nobody's, {calls} calls each: p = {probability:.3}"))
+    })
+    .await;
     assert!(holds || effort(true, false), "{seen}");
     found(&seen);
 }
