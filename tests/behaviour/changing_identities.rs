@@ -18,7 +18,7 @@ use tonic::{Code, Status};
 
 use crate::asking::{ask, input};
 use crate::certificates::{Authority, Folder};
-use crate::command_line::headwater_at;
+use crate::command_line::{Run, headwater_at};
 use crate::streaming::message;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -88,6 +88,17 @@ impl Listed {
         listed.map_or_else(|refusal| refusal.code(), |_| Code::Ok)
     }
 
+    /// What the command line says that has the client's certificate.
+    async fn headwater(&self, arguments: &[&str]) -> Run {
+        let address = format!("https://localhost:{}", self.server.address.port());
+        let file = |name: &str| self.folder.path().join(name).to_str().unwrap().to_owned();
+        let (ca, cert, key) = (file("ca.pem"), file("client.pem"), file("client-key.pem"));
+        let options = ["--addr", &address, "--ca", &ca, "--cert", &cert, "--key", &key];
+        let run = headwater_at(&[arguments, &options].concat(), "").await;
+        assert_eq!(run.status, DONE, "{}", run.errors);
+        run
+    }
+
     async fn until_versions(&self, wanted: Code) {
         let changing = async {
             while self.versions().await != wanted {
@@ -142,18 +153,17 @@ async fn whoever_is_taken_off_the_list_is_outside_at_once_also_with_a_stream_und
 #[tokio::test]
 async fn the_command_line_says_that_the_list_has_changed() {
     let listed = Listed::start("default infer,operator localhost").await;
-    let reload = async |more: &[&str]| {
-        let address = format!("https://localhost:{}", listed.server.address.port());
-        let file = |name: &str| listed.folder.path().join(name).to_str().unwrap().to_owned();
-        let (ca, cert, key) = (file("ca.pem"), file("client.pem"), file("client-key.pem"));
-        let options = ["--addr", &address, "--ca", &ca, "--cert", &cert, "--key", &key];
-        let run = headwater_at(&[&["server", "reload"], more, &options].concat(), "").await;
-        assert_eq!(run.status, DONE, "{}", run.errors);
-        run
-    };
+    let reload = async |more: &[&str]| listed.headwater(&[&["server", "reload"], more].concat()).await;
     listed.write("default infer,operator localhost\ndefault infer another");
     let run = reload(&["--check", "--output", "table"]).await;
     assert_eq!(run.output, "certificates of clients would stand for others than before\n");
     assert_eq!(reload(&["--output", "json"]).await.lines()[0]["identities_changed"], true);
     assert_eq!(reload(&["--output", "table"]).await.output, "nothing changes\n");
+}
+
+#[tokio::test]
+async fn a_token_that_is_set_to_nothing_is_none_beside_a_certificate() {
+    let listed = Listed::start("default infer localhost").await;
+    let run = listed.headwater(&["classify", "mood", "fine", "--token", ""]).await;
+    assert_eq!(run.lines()[0]["task"], "mood");
 }

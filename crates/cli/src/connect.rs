@@ -44,12 +44,10 @@ impl Interceptor for Caller {
 /// # Errors
 /// [`CliError::Unreachable`], or [`CliError::Usage`] and [`CliError::Read`] where the options are at fault.
 pub(crate) async fn connect(arguments: &SessionArguments) -> Result<Connection, CliError> {
+    // A variable that is set to nothing: a certificate would not be looked at beside it.
+    let token = arguments.token.as_ref().filter(|token| !token.is_empty());
     let caller = Caller {
-        authorization: arguments
-            .token
-            .as_ref()
-            .map(|token| header("--token", &format!("Bearer {token}")))
-            .transpose()?,
+        authorization: token.map(|token| header("--token", &format!("Bearer {token}"))).transpose()?,
         tenant: arguments.tenant.as_ref().map(|tenant| header("--tenant", tenant)).transpose()?,
     };
     let address = with_scheme(&arguments.addr);
