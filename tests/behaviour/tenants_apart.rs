@@ -10,6 +10,7 @@ use crate::asking::{ask, input};
 use crate::credentials::{tenant, token, with};
 use crate::installing::{folder, messages};
 use crate::naming_a_task::{Question, all_told, questions};
+use crate::quotas::start;
 
 const SCOPES: [v1::Scope; 2] = [v1::Scope::Infer, v1::Scope::Heads];
 
@@ -178,4 +179,25 @@ async fn a_server_without_credentials_has_one_tenant_and_shares_nothing() {
     let request = Request::new(v1::ListTasksRequest::default());
     let tasks = server.catalog().list_tasks(request).await.unwrap().into_inner().tasks;
     assert!(tasks.len() == 6 && tasks.iter().all(|task| !task.shared));
+}
+
+/// An answer that comes sooner would tell a tenant what another asks.
+#[tokio::test]
+async fn equal_texts_of_two_tenants_are_two_rows() {
+    let (server, _, [acme, zoo]) = start().await;
+    server.gate.close();
+    let ask_for = |token: &str, text: &str| {
+        let (mut classifier, request) = (server.classifier(), with(token, ask("mood", vec![input(text)])));
+        tokio::spawn(async move { classifier.classify(request).await })
+    };
+    let held = ask_for(&acme, "another");
+    let gate = server.gate.clone();
+    tokio::task::spawn_blocking(move || gate.wait_until_held()).await.unwrap();
+    let asked = [&acme, &acme, &zoo].map(|token| ask_for(token, "the same"));
+    server.until_metric("rows_deduplicated_total", 1).await;
+    server.until_metric("rows_queued", 2).await;
+    server.gate.open();
+    for call in asked.into_iter().chain([held]) {
+        call.await.unwrap().unwrap();
+    }
 }

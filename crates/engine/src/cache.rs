@@ -126,6 +126,7 @@ mod tests {
 
     use super::*;
     use crate::model::Row;
+    use crate::shares::Lane;
     use crate::tokens::Tokens;
 
     const POOLED: Reads = Reads { pooled: true, cls: false, tokens: false };
@@ -136,7 +137,7 @@ mod tests {
     fn key(id: u32) -> RowKey {
         let tokens = Tokens { ids: vec![id], origins: vec![None; 1_000], ..Tokens::default() };
         let row = Row { tokens: Arc::new(tokens), task_embedding: None, adapter: None, reads: POOLED };
-        RowKey::new(&row, &BuildHasherDefault::<DefaultHasher>::default())
+        RowKey::new(&row, Lane::default(), &BuildHasherDefault::<DefaultHasher>::default())
     }
 
     fn pooled(number: f32) -> RowOutput {

@@ -23,8 +23,6 @@ pub(crate) struct Subscriber {
     pub(crate) queued_at: Instant,
     /// Set when the row joins a batch; the ask holds the other end, to say where a deadline hit it.
     pub(crate) taken: Arc<AtomicBool>,
-    /// The tenant for whom it waits.
-    pub(crate) lane: Lane,
 }
 
 /// A row in the queue: the model sees `row` alone.
@@ -86,7 +84,6 @@ impl Line {
         match self.places.get(key).and_then(|place| self.entries.get_mut(place)) {
             Some(entry) => {
                 entry.row.reads = entry.row.reads.union(row.reads);
-                note(&mut self.lanes, subscriber.lane);
                 entry.subscribers.push(subscriber);
                 Ok(())
             }
@@ -96,7 +93,9 @@ impl Line {
 
     /// Puts a row at the end.
     pub(crate) fn append(&mut self, key: RowKey, row: Row, subscribers: Vec<Subscriber>) {
-        subscribers.iter().for_each(|subscriber| note(&mut self.lanes, subscriber.lane));
+        if !self.lanes.contains(&key.lane()) {
+            self.lanes.push(key.lane());
+        }
         self.places.insert(key.clone(), self.next_place);
         self.entries.insert(self.next_place, Entry { key, row, subscribers, overtaken: 0, joinable: false });
         self.next_place += 1;
@@ -157,13 +156,7 @@ impl Line {
         }
         let mut waiting: BTreeMap<Lane, VecDeque<(u64, usize)>> = BTreeMap::new();
         for (place, entry) in &self.entries {
-            let row = (*place, entry.row.tokens.len());
-            for subscriber in &entry.subscribers {
-                let rows = waiting.entry(subscriber.lane).or_default();
-                if rows.back() != Some(&row) {
-                    rows.push_back(row);
-                }
-            }
+            waiting.entry(entry.key.lane()).or_default().push_back((*place, entry.row.tokens.len()));
         }
         self.lanes = waiting.keys().copied().collect();
         if let [alone] = self.lanes[..] {
@@ -199,12 +192,6 @@ impl Line {
             !entry.subscribers.is_empty()
         });
         dead
-    }
-}
-
-fn note(lanes: &mut Vec<Lane>, lane: Lane) {
-    if !lanes.contains(&lane) {
-        lanes.push(lane);
     }
 }
 

@@ -1,10 +1,12 @@
-//! What makes two rows one row for the encoder: equal ids, equal token types, equal task embeddings, the same adapter.
+//! What makes two rows one row for the encoder: equal ids, equal token types, equal task embeddings, the same adapter, of
+//! one tenant.
 
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::{Arc, Weak};
 
 use crate::adapter::Adapter;
 use crate::model::Row;
+use crate::shares::Lane;
 use crate::tokens::Tokens;
 
 /// So many numbers of a task embedding go into the hash: enough to tell tasks apart. The comparison reads them all.
@@ -20,15 +22,18 @@ pub(crate) struct RowKey {
     /// Told apart by its place in memory, which is not given to another while a key points there. The key does not keep
     /// the numbers: a head that is gone takes its adapter with it.
     adapter: Option<Weak<Adapter>>,
+    /// For whom it is computed. How soon an answer comes must not tell a tenant what another has asked.
+    lane: Lane,
 }
 
 impl RowKey {
-    /// The key of `row`. Keys that are compared must come from one `hashing`: it is random, so that no caller can send
-    /// texts whose keys collide.
-    pub(crate) fn new(row: &Row, hashing: &impl BuildHasher) -> Self {
+    /// The key of a tenant's `row`. Keys that are compared must come from one `hashing`: it is random, so that no caller
+    /// can send texts whose keys collide.
+    pub(crate) fn new(row: &Row, lane: Lane, hashing: &impl BuildHasher) -> Self {
         let mut hasher = hashing.build_hasher();
         row.tokens.ids.hash(&mut hasher);
         row.tokens.type_ids.hash(&mut hasher);
+        lane.hash(&mut hasher);
         if let Some(numbers) = &row.task_embedding {
             numbers.iter().take(HASHED_NUMBERS).for_each(|number| hasher.write_u32(number.to_bits()));
         }
@@ -40,7 +45,13 @@ impl RowKey {
             tokens: Arc::clone(&row.tokens),
             task_embedding: row.task_embedding.clone(),
             adapter: row.adapter.as_ref().map(Arc::downgrade),
+            lane,
         }
+    }
+
+    /// Whose row it is.
+    pub(crate) fn lane(&self) -> Lane {
+        self.lane
     }
 
     /// The same key without what a row needs beside its content: where its tokens came from.
@@ -60,6 +71,7 @@ impl RowKey {
 impl PartialEq for RowKey {
     fn eq(&self, other: &Self) -> bool {
         self.hash == other.hash
+            && self.lane == other.lane
             && self.tokens.ids == other.tokens.ids
             && self.tokens.type_ids == other.tokens.type_ids
             && match (&self.task_embedding, &other.task_embedding) {
@@ -95,6 +107,7 @@ mod tests {
     use super::*;
     use crate::adapter::{LowRank, Site};
     use crate::model::Reads;
+    use crate::shares::Shares;
 
     fn row(ids: &[u32], type_ids: &[u32], task_embedding: Option<&[f32]>) -> Row {
         let tokens = Tokens { ids: ids.to_vec(), type_ids: type_ids.to_vec(), ..Tokens::default() };
@@ -111,14 +124,14 @@ mod tests {
         let hashing = RandomState::new();
         let with = |adapter: &Arc<Adapter>| Row { adapter: Some(Arc::clone(adapter)), ..row(&[1, 2], &[0, 0], None) };
         let (one, other) = (adapter(), adapter());
-        let key = RowKey::new(&with(&one), &hashing);
-        assert_eq!(key, RowKey::new(&with(&one), &hashing));
-        assert_ne!(key, RowKey::new(&with(&other), &hashing));
-        assert_ne!(key, RowKey::new(&row(&[1, 2], &[0, 0], None), &hashing));
+        let key = RowKey::new(&with(&one), Lane::default(), &hashing);
+        assert_eq!(key, RowKey::new(&with(&one), Lane::default(), &hashing));
+        assert_ne!(key, RowKey::new(&with(&other), Lane::default(), &hashing));
+        assert_ne!(key, RowKey::new(&row(&[1, 2], &[0, 0], None), Lane::default(), &hashing));
         let gone = Arc::downgrade(&one);
         drop(one);
         assert!(gone.upgrade().is_none(), "the key holds no numbers");
-        assert_ne!(key, RowKey::new(&with(&other), &hashing));
+        assert_ne!(key, RowKey::new(&with(&other), Lane::default(), &hashing));
     }
 
     /// Gives every content the same hash.
@@ -137,7 +150,7 @@ mod tests {
     fn equal_contents_are_one_key_whatever_they_lie_in() {
         let hashing = RandomState::new();
         let rows = [row(&[1, 2], &[0, 0], Some(&[0.5; 9])), row(&[1, 2], &[0, 0], Some(&[0.5; 9]))];
-        let [one, other] = rows.each_ref().map(|row| RowKey::new(row, &hashing));
+        let [one, other] = rows.each_ref().map(|row| RowKey::new(row, Lane::default(), &hashing));
         assert_eq!(one, other);
         assert_eq!(one.compact(), other);
         assert_eq!(one.bytes(), 4 * (2 + 2 + 9));
@@ -155,7 +168,9 @@ mod tests {
             row(&[1, 2], &[0, 0], Some(&[-0.0; 9])),
             row(&[1, 2], &[0, 0], Some(&late)),
         ];
-        let keys = rows.each_ref().map(|row| RowKey::new(row, &hashing));
+        let mut keys = rows.each_ref().map(|row| RowKey::new(row, Lane::default(), &hashing)).to_vec();
+        let other_tenant = Shares::default().lane(&"acme".parse().unwrap());
+        keys.push(RowKey::new(&rows[0], other_tenant, &hashing));
         for (at, one) in keys.iter().enumerate() {
             for (place, other) in keys.iter().enumerate() {
                 assert_eq!(one == other, at == place, "rows {at} and {place}");

@@ -4,7 +4,7 @@
 //! oldest of the lane that has had the least. So each lane that waits gets its share, whatever the others send, and a
 //! lane with few rows is served before one with many.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU32;
 
 use crate::shares::Lane;
@@ -42,8 +42,6 @@ pub(crate) struct Turn {
 #[derive(Debug)]
 pub(crate) struct Turns {
     lanes: Vec<(u64, Waiting)>,
-    /// Rows that several lanes wait for go once.
-    gone: HashSet<u64>,
 }
 
 impl Accounts {
@@ -54,7 +52,7 @@ impl Accounts {
         let lanes: Vec<_> = lanes.into_iter().map(|waiting| (had(&waiting), waiting)).collect();
         self.floor = lanes.iter().map(|(spent, _)| *spent).min().unwrap_or(floor);
         self.spent = lanes.iter().map(|(spent, waiting)| (waiting.lane, *spent)).chain(self.debts()).collect();
-        Turns { lanes, gone: HashSet::new() }
+        Turns { lanes }
     }
 
     /// Only this lane waits: nobody who comes later is behind it.
@@ -79,15 +77,11 @@ impl Iterator for Turns {
     type Item = Turn;
 
     fn next(&mut self) -> Option<Turn> {
-        loop {
-            let next = self.lanes.iter_mut().filter(|(_, waiting)| !waiting.rows.is_empty());
-            let (spent, waiting) = next.min_by_key(|(spent, waiting)| (*spent, waiting.rows.front().copied()))?;
-            let (place, tokens) = waiting.rows.pop_front()?;
-            if self.gone.insert(place) {
-                let cost = (TOKEN.saturating_mul(tokens as u64) / u64::from(waiting.weight.get())).max(1);
-                *spent = spent.saturating_add(cost);
-                return Some(Turn { lane: waiting.lane, place, cost });
-            }
-        }
+        let next = self.lanes.iter_mut().filter(|(_, waiting)| !waiting.rows.is_empty());
+        let (spent, waiting) = next.min_by_key(|(spent, waiting)| (*spent, waiting.rows.front().copied()))?;
+        let (place, tokens) = waiting.rows.pop_front()?;
+        let cost = (TOKEN.saturating_mul(tokens as u64) / u64::from(waiting.weight.get())).max(1);
+        *spent = spent.saturating_add(cost);
+        Some(Turn { lane: waiting.lane, place, cost })
     }
 }

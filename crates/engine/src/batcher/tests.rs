@@ -32,10 +32,9 @@ fn push_as(
 ) -> Reply {
     let tokens = Tokens { ids: vec![id; length], ..Tokens::default() };
     let row = Row { tokens: Arc::new(tokens), task_embedding: None, adapter: None, reads };
-    let key = RowKey::new(&row, &BuildHasherDefault::<DefaultHasher>::default());
+    let key = RowKey::new(&row, Lane::default(), &BuildHasherDefault::<DefaultHasher>::default());
     let (reply, receiver) = oneshot::channel();
-    let subscriber =
-        Subscriber { reply, deadline, queued_at: Instant::now(), taken: Arc::default(), lane: Lane::default() };
+    let subscriber = Subscriber { reply, deadline, queued_at: Instant::now(), taken: Arc::default() };
     queue.push(vec![(key, row, subscriber)], priority).unwrap();
     receiver
 }

@@ -140,7 +140,7 @@ impl Engine {
     pub(super) async fn run(&self, rows: Vec<Row>, reading: Reading) -> Result<Vec<Done>, EngineError> {
         let taken = Arc::new(AtomicBool::new(false));
         let all = async {
-            let rows = self.look_up(rows);
+            let rows = self.look_up(rows, reading);
             let _permit = match reading.priority {
                 Priority::Caller => None,
                 Priority::Background => Some(self.admit_background(rows.missing(), rows.tokens(), reading.lane).await?),
@@ -162,7 +162,7 @@ impl Engine {
         reading: Reading,
     ) -> Result<(Vec<Pending>, Arc<AtomicBool>), EngineError> {
         let taken = Arc::new(AtomicBool::new(false));
-        let pending = self.stand_in_line(self.look_up(rows), reading, &taken)?;
+        let pending = self.stand_in_line(self.look_up(rows, reading), reading, &taken)?;
         Ok((pending, taken))
     }
 
@@ -179,9 +179,10 @@ impl Engine {
         self.admission.admit_background(rows).await
     }
 
-    fn look_up(&self, rows: Vec<Row>) -> LookedUp {
+    fn look_up(&self, rows: Vec<Row>, reading: Reading) -> LookedUp {
+        let lane = reading.lane.unwrap_or_default();
         let look_up = |mut row: Row| {
-            let key = RowKey::new(&row, &self.hashing);
+            let key = RowKey::new(&row, lane, &self.hashing);
             let known = self.cache.look_up(&key, row.reads);
             row.reads = row.reads.without(&known);
             (known, Some((key, row)).filter(|(_, row)| !row.reads.is_empty()))
@@ -200,13 +201,12 @@ impl Engine {
         if let Some(lane) = lane.filter(|_| priority == Priority::Caller && rows.missing() > 0) {
             self.shares.take_tokens(lane, rows.tokens())?;
         }
-        let lane = lane.unwrap_or_default();
         let queued_at = Instant::now();
         let mut in_line = Vec::new();
         let pending = rows.0.into_iter().map(|(known, missing)| {
             let rest = missing.map(|(key, row)| {
                 let (reply, receiver) = oneshot::channel();
-                in_line.push((key, row, Subscriber { reply, deadline, queued_at, taken: Arc::clone(taken), lane }));
+                in_line.push((key, row, Subscriber { reply, deadline, queued_at, taken: Arc::clone(taken) }));
                 receiver
             });
             Pending { known, rest, is_taken: false }

@@ -13,6 +13,7 @@ use crate::model::{Reads, Row, RowOutput};
 use crate::row_key::RowKey;
 use crate::rows::{self, Sequence};
 use crate::scoring::score;
+use crate::shares::Lane;
 use crate::tokens::{Text, Tokenizer, Tokens};
 
 /// So many rows are computed for all heads together, a second's work for a slow encoder.
@@ -68,7 +69,7 @@ impl Engine {
                 adapter: parts.adapter.clone(),
                 reads: Reads::of_head(head),
             };
-            let place = *places.entry(RowKey::new(&row, &self.hashing)).or_insert(shared.rows.len());
+            let place = *places.entry(RowKey::new(&row, Lane::default(), &self.hashing)).or_insert(shared.rows.len());
             match shared.rows.get_mut(place) {
                 Some(known) => known.reads = known.reads.union(row.reads),
                 None => shared.rows.push(row),

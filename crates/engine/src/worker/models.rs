@@ -70,10 +70,9 @@ fn workers<const N: usize>(factory: ModelFactory) -> (Arc<Queue>, [thread::JoinH
 fn push(queue: &Queue, id: u32) -> Result<Reply, EngineError> {
     let tokens = Tokens { ids: vec![id], ..Tokens::default() };
     let row = Row { tokens: Arc::new(tokens), task_embedding: None, adapter: None, reads: POOLED };
-    let key = RowKey::new(&row, &BuildHasherDefault::<DefaultHasher>::default());
+    let key = RowKey::new(&row, Lane::default(), &BuildHasherDefault::<DefaultHasher>::default());
     let (reply, receiver) = oneshot::channel();
-    let subscriber =
-        Subscriber { reply, deadline: None, queued_at: Instant::now(), taken: Arc::default(), lane: Lane::default() };
+    let subscriber = Subscriber { reply, deadline: None, queued_at: Instant::now(), taken: Arc::default() };
     queue.push(vec![(key, row, subscriber)], Priority::Caller).map(|()| receiver)
 }
 
