@@ -38,6 +38,7 @@ mod installing;
 mod installing_bundles;
 mod late_bodies;
 mod listing;
+mod long_work;
 mod many_tasks;
 mod naming_a_task;
 mod overload;

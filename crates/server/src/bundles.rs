@@ -17,6 +17,7 @@ use self::intake::{Bundle, Candidate};
 use crate::caller::Caller;
 use crate::changes::Writer;
 use crate::install::{Fitting, remember};
+use crate::places::LongWork;
 use crate::serving::Serving;
 use crate::status;
 
@@ -33,10 +34,10 @@ pub(crate) fn start(
     parts: Streaming<v1::InstallBundleRequest>,
     caller: Caller,
 ) -> Result<mpsc::Receiver<Result<v1::InstallBundleResponse, Status>>, Status> {
-    let permit = serving.bundle_permit()?;
+    let place = serving.place(LongWork::Bundle, caller.tenant())?;
     let (sender, receiver) = mpsc::channel(MAX_WAITING);
     tokio::spawn(async move {
-        let _permit = permit;
+        let _place = place;
         let installed = tokio::select! {
             installed = install(&serving, &caller, (parts, Teller::new(sender.clone()))) => installed,
             () = serving.draining() => Err(status::of_engine(EngineError::Draining)),

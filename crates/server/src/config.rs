@@ -123,7 +123,7 @@ pub(crate) struct Serve {
     /// Thousandths of the time that the encoder may work on rows of a fit where calls would notice it; elsewhere it is free
     #[arg(long, env = "HEADWATER_BACKGROUND_PERMILLE", value_name = "N", default_value_t = 5)]
     background_permille: u32,
-    /// Bytes of vectors and layers that a fit may hold in memory; there is one fit at a time
+    /// Bytes of vectors and layers that a fit may hold in memory; a tenant has one fit at a time, and four tenants may
     #[arg(long, env = "HEADWATER_FIT_MEMORY_BYTES", value_name = "BYTES", default_value_t = 512 << 20)]
     fit_memory_bytes: usize,
     /// Inputs of one call

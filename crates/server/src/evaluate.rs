@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use tonic::{Status, Streaming};
 
 use crate::caller::Caller;
+use crate::places::LongWork;
 use crate::serving::Serving;
 use crate::status;
 use events::{Events, Responses};
@@ -40,10 +41,10 @@ pub(crate) fn start(
     requests: Streaming<v1::EvaluateHeadRequest>,
     of_call: (Option<Instant>, Caller),
 ) -> Result<mpsc::Receiver<Result<v1::EvaluateHeadResponse, Status>>, Status> {
-    let permit = Arc::clone(serving.evaluations()).try_acquire_owned().map_err(|_| status::too_many_evaluations())?;
+    let place = serving.place(LongWork::Evaluation, of_call.1.tenant())?;
     let (responses, receiver) = mpsc::channel(MAX_WAITING);
     tokio::spawn(async move {
-        let _permit = permit;
+        let _place = place;
         let work = evaluate(Arc::clone(&serving), requests, of_call, responses.clone());
         // A panic must not leave the client waiting.
         let contained = AssertUnwindSafe(work).catch_unwind();

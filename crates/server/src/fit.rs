@@ -21,6 +21,7 @@ use self::plan::Plan;
 use self::solving::{Solved, Solving, Work};
 use crate::caller::Caller;
 use crate::install::{self, Placed};
+use crate::places::LongWork;
 use crate::serving::Serving;
 use crate::status;
 
@@ -74,7 +75,7 @@ async fn fit(
             return Err(status::invalid_field("plan", "the first message must be the plan"));
         }
     };
-    let _place = serving.fits().try_acquire().map_err(|_| status::too_many_fits())?;
+    let _place = serving.place(LongWork::Fit, caller.tenant())?;
     let info = serving.engine().info().ok_or_else(|| status::of_engine(engine::EngineError::Starting))?;
     if !info.has_pooler {
         let message = "this encoder has no pooler, and fitted heads read pooled vectors";

@@ -16,6 +16,7 @@ mod listener;
 mod adjustable;
 mod tls;
 mod peer;
+mod places;
 mod serving;
 mod classifier;
 mod classify_stream;

@@ -117,7 +117,7 @@ impl RegistryService for RegistryTools {
 }
 
 fn place(places: &Arc<Semaphore>, resource: &str, message: &str) -> Result<OwnedSemaphorePermit, Status> {
-    Arc::clone(places).try_acquire_owned().map_err(|_| status::one_at_a_time(resource, message))
+    Arc::clone(places).try_acquire_owned().map_err(|_| status::no_place(resource, message))
 }
 
 /// Runs a check on a thread that may wait; the permit goes back when it ends.

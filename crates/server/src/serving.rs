@@ -3,20 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use engine::{Engine, EngineError};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use engine::{Engine, EngineError, TenantName};
+use tokio::sync::watch;
 use tonic::Status;
 
 use crate::adjustable::Adjustable;
 use crate::changes::Changes;
+use crate::places::{LongWork, Place, Places};
 use crate::refusals::Refusals;
 use crate::status;
-
-/// Callers that watch the tasks at the same time.
-const MAX_WATCHES: usize = 256;
-
-/// Evaluations at the same time: each keeps the logits of its rows.
-const MAX_EVALUATIONS: usize = 4;
 
 /// Where the server is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,9 +24,6 @@ pub(crate) enum Phase {
     Draining,
 }
 
-/// Exports of whole models at the same time: each holds a thread for as long as its reader takes.
-const MAX_MODEL_EXPORTS: usize = 4;
-
 /// Shared by the services; the phase is set by the one who runs the server.
 #[derive(Debug)]
 pub(crate) struct Serving {
@@ -40,12 +32,8 @@ pub(crate) struct Serving {
     phase: watch::Receiver<Phase>,
     /// The files of the served encoder, where it came from a bundle.
     encoder_dir: Option<PathBuf>,
-    exports: Arc<Semaphore>,
-    evaluations: Arc<Semaphore>,
-    watches: Arc<Semaphore>,
+    places: Arc<Places>,
     refusals: Arc<Refusals>,
-    fits: Semaphore,
-    bundles: Arc<Semaphore>,
     adjustable: watch::Receiver<Adjustable>,
 }
 
@@ -57,24 +45,7 @@ impl Serving {
         encoder_dir: Option<PathBuf>,
         adjustable: watch::Receiver<Adjustable>,
     ) -> Self {
-        let exports = Arc::new(Semaphore::new(MAX_MODEL_EXPORTS));
-        let evaluations = Arc::new(Semaphore::new(MAX_EVALUATIONS));
-        let watches = Arc::new(Semaphore::new(MAX_WATCHES));
-        let fits = Semaphore::new(1);
-        let bundles = Arc::new(Semaphore::new(1));
-        Self {
-            engine,
-            changes,
-            phase,
-            encoder_dir,
-            exports,
-            evaluations,
-            watches,
-            refusals: Arc::default(),
-            fits,
-            bundles,
-            adjustable,
-        }
+        Self { engine, changes, phase, encoder_dir, places: Arc::default(), refusals: Arc::default(), adjustable }
     }
 
     /// The files of the served encoder.
@@ -85,11 +56,6 @@ impl Serving {
     /// The heads that were refused.
     pub(crate) fn refusals(&self) -> &Arc<Refusals> {
         &self.refusals
-    }
-
-    /// The one place for a fit.
-    pub(crate) fn fits(&self) -> &Semaphore {
-        &self.fits
     }
 
     /// Bytes that a fit may hold in memory.
@@ -110,25 +76,12 @@ impl Serving {
         &self.changes
     }
 
-    /// Permits of evaluations; what holds one runs.
-    pub(crate) fn evaluations(&self) -> &Arc<Semaphore> {
-        &self.evaluations
-    }
-
-    /// The one place for a bundle that is being installed, until it is dropped.
-    pub(crate) fn bundle_permit(&self) -> Result<OwnedSemaphorePermit, Status> {
-        let busy = |_| status::one_at_a_time("bundles", "another bundle is being installed");
-        Arc::clone(&self.bundles).try_acquire_owned().map_err(busy)
-    }
-
-    /// Leave to watch the tasks, until it is dropped.
-    pub(crate) fn watch_permit(&self) -> Result<OwnedSemaphorePermit, Status> {
-        Arc::clone(&self.watches).try_acquire_owned().map_err(|_| status::too_many_watches())
-    }
-
-    /// Leave to export a whole model, until it is dropped.
-    pub(crate) fn export_permit(&self) -> Result<OwnedSemaphorePermit, Status> {
-        Arc::clone(&self.exports).try_acquire_owned().map_err(|_| status::too_many_exports())
+    /// A place for work of this tenant's that takes long.
+    ///
+    /// # Errors
+    /// RESOURCE_EXHAUSTED.
+    pub(crate) fn place(&self, work: LongWork, tenant: &TenantName) -> Result<Place, Status> {
+        self.places.take(work, tenant)
     }
 
     /// Refuses a call that comes too early or too late.

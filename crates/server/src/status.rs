@@ -155,22 +155,6 @@ pub(crate) fn too_many_changes() -> Status {
     status(Code::ResourceExhausted, message, details)
 }
 
-/// More evaluations run than may.
-pub(crate) fn too_many_evaluations() -> Status {
-    let message = "as many evaluations run as may at the same time";
-    let mut details = ErrorDetails::with_quota_failure_violation("evaluations", message);
-    details.set_retry_info(Some(RETRY_LATER));
-    status(Code::ResourceExhausted, message, details)
-}
-
-/// Another fit has the one place there is.
-pub(crate) fn too_many_fits() -> Status {
-    let message = "another fit is under way, and there is one at a time";
-    let mut details = ErrorDetails::with_quota_failure_violation("fits", message);
-    details.set_retry_info(Some(RETRY_LATER));
-    status(Code::ResourceExhausted, message, details)
-}
-
 /// Somebody moved the alias since the caller read it; 0 stands for no version.
 pub(crate) fn alias_moved(alias: &str, expected: u64, actual: u64) -> Status {
     let words = |version: u64| if version == 0 { "nothing".to_owned() } else { format!("version {version}") };
@@ -178,17 +162,9 @@ pub(crate) fn alias_moved(alias: &str, expected: u64, actual: u64) -> Status {
     with_reason(Code::Aborted, &message, "ALIAS_MOVED", [("version", actual.to_string())])
 }
 
-/// Work of which there is one at a time is under way already.
-pub(crate) fn one_at_a_time(resource: &str, message: &str) -> Status {
+/// Work of which there is so much at a time is under way already.
+pub(crate) fn no_place(resource: &str, message: &str) -> Status {
     let mut details = ErrorDetails::with_quota_failure_violation(resource, message);
-    details.set_retry_info(Some(RETRY_LATER));
-    status(Code::ResourceExhausted, message, details)
-}
-
-/// More whole models are being exported than may.
-pub(crate) fn too_many_exports() -> Status {
-    let message = "too many models are being exported";
-    let mut details = ErrorDetails::with_quota_failure_violation("model_exports", message);
     details.set_retry_info(Some(RETRY_LATER));
     status(Code::ResourceExhausted, message, details)
 }
@@ -199,14 +175,6 @@ pub(crate) fn may_pass(refusal: &Status) -> bool {
         refusal.code(),
         Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Aborted | Code::Internal
     )
-}
-
-/// More callers watch the tasks than may.
-pub(crate) fn too_many_watches() -> Status {
-    let message = "too many callers watch the tasks";
-    let mut details = ErrorDetails::with_quota_failure_violation("watches", message);
-    details.set_retry_info(Some(RETRY_LATER));
-    status(Code::ResourceExhausted, message, details)
 }
 
 /// A row that cannot be used, where such rows are not skipped.

@@ -7,12 +7,13 @@ use api::v1;
 use api::v1::export_head_response::Part;
 use engine::{Engine, Head, Input, Reading, Selector, TaskKey};
 use registry::{Digest, Installed, RegistryError, TransformersExport, encoder_digest};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tonic::Status;
 
 use crate::caller::Caller;
 use crate::changes::Writer;
 use crate::heads::stored;
+use crate::places::{LongWork, Place};
 use crate::serving::Serving;
 use crate::status;
 
@@ -41,13 +42,13 @@ pub(crate) async fn export(
     let (installed, encoder) = serving.changes().run(caller.author(), find).await??;
     let missing = || status::failed_precondition("NO_BUNDLE", "encoder", "the server runs without a bundle");
     let encoder_dir = serving.encoder_dir().ok_or_else(missing)?.to_owned();
-    let permit = serving.export_permit()?;
+    let place = serving.place(LongWork::ModelExport, caller.tenant())?;
     let first_token = first_token(serving.engine(), &installed.head).await?;
     let preparing = tokio::task::spawn_blocking(move || prepare(&encoder_dir, &installed, encoder, first_token));
     let lost = |_| status::internal("the export failed", "a thread that exports failed");
     let (header, export) = preparing.await.map_err(lost)??;
     let (sender, receiver) = mpsc::channel(MAX_WAITING);
-    tokio::task::spawn_blocking(move || send(&sender, header, &export, permit));
+    tokio::task::spawn_blocking(move || send(&sender, header, &export, place));
     Ok(receiver)
 }
 
@@ -123,8 +124,8 @@ impl From<RegistryError> for Stopped {
     }
 }
 
-/// Sends everything on a thread that may wait; the permit goes back when it ends.
-fn send(sender: &Sender, header: v1::ExportHeader, export: &TransformersExport, _permit: OwnedSemaphorePermit) {
+/// Sends everything on a thread that may wait; the place is free when it ends.
+fn send(sender: &Sender, header: v1::ExportHeader, export: &TransformersExport, _place: Place) {
     let give = |part| {
         let response = v1::ExportHeadResponse { part: Some(part) };
         sender.blocking_send(Ok(response)).map_err(|_| Stopped::Gone)

@@ -15,6 +15,7 @@ use tonic::Status;
 
 use crate::caller::Caller;
 use crate::catalog::{Filter, described};
+use crate::places::LongWork;
 use crate::serving::Serving;
 use crate::view::View;
 use crate::{status, to_proto};
@@ -41,13 +42,13 @@ pub(crate) fn start(
     caller: Caller,
 ) -> Result<mpsc::Receiver<Result<v1::WatchTasksResponse, Status>>, Status> {
     let filter = Filter::parse(request.selector.unwrap_or_default())?;
-    let permit = serving.watch_permit()?;
+    let place = serving.place(LongWork::Watch, caller.tenant())?;
     let (responses, receiver) = mpsc::channel(MAX_WAITING);
     // The end can be told however full the channel is.
     let last_word = responses.clone().try_reserve_owned();
     let watch = Watch { serving: Arc::clone(&serving), caller, filter, responses: responses.clone() };
     tokio::spawn(async move {
-        let _permit = permit;
+        let _place = place;
         tokio::select! {
             _ = watch.tell(request.from_generation) => {}
             () = responses.closed() => {}
