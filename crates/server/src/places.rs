@@ -67,7 +67,7 @@ impl LongWork {
 
 impl fmt::Display for LongWork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(if *self == Self::ModelExport { "exports of whole models" } else { self.as_str() })
     }
 }
 
