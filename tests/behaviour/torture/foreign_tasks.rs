@@ -6,14 +6,12 @@ use tests::{Random, TestServer, effort, found};
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
-use super::statistics::{one_round_holds, same_distribution};
+use super::statistics::{LEAST_PROBABILITY, one_round_holds, same_distribution, two_lots};
 use crate::credentials::{tenant, token, with};
 use crate::installing::{folder, messages};
 use crate::naming_a_task::{Question, all_told, questions};
 
 const TENANTS: usize = 4;
-/// Below that, two lots of latencies are of two distributions.
-const LEAST_PROBABILITY: f64 = 0.01;
 
 /// A server with tenants that have one task each.
 struct Tenants {
@@ -51,19 +49,16 @@ impl Tenants {
         (refused, started.elapsed().as_nanos() as u64)
     }
 
-    /// The latencies of foreign tasks and of absent ones, between tenants and in an order that are drawn.
+    /// The latencies of foreign tasks and of absent ones, between tenants that are drawn.
     async fn latencies(&self, method: usize, random: &mut Random, calls: usize) -> [Vec<u64>; 2] {
-        let mut latencies = [Vec::new(), Vec::new()];
-        while latencies.iter().any(|lot| lot.len() < calls) {
-            let (reader, owner, is_absent) = (random.below(TENANTS), random.below(TENANTS), random.below(2));
-            if reader == owner || latencies[is_absent].len() == calls {
-                continue;
-            }
+        two_lots(calls, random, async |is_absent, random| {
+            let owner = random.below(TENANTS);
+            let reader = (owner + 1 + random.below(TENANTS - 1)) % TENANTS;
             let (refusal, took) = self.refusal(method, reader, (owner, is_absent == 1)).await;
             assert_eq!(refusal.code(), Code::NotFound);
-            latencies[is_absent].push(took);
-        }
-        latencies
+            took
+        })
+        .await
     }
 }
 

@@ -5,16 +5,14 @@ use std::fmt::Write;
 use api::v1;
 use tests::{Random, TestServer, effort, found};
 use tokio::time::Instant;
-use tonic::{Code, Status};
+use tonic::Code;
 
-use super::statistics::{one_round_holds, rank_correlation, same_distribution};
+use super::statistics::{LEAST_PROBABILITY, one_round_holds, rank_correlation, same_distribution, two_lots};
 use crate::asking::{ask, input};
 use crate::credentials::{token, with};
 
 /// Bytes of a secret, each as two digits at the end of the token.
 const SECRET_BYTES: usize = 32;
-/// Below that, two lots of latencies are of two distributions.
-const LEAST_PROBABILITY: f64 = 0.01;
 /// Beyond that, latencies grow or shrink with what is right.
 const MOST_CORRELATION: f64 = 0.05;
 
@@ -68,14 +66,6 @@ async fn a_guess_is_refused_no_later_the_more_of_it_is_right() {
     found(&seen);
 }
 
-/// How a call with this token is refused, and how long that took.
-async fn refusal(server: &TestServer, token: &str) -> (Status, u64) {
-    let (mut classifier, request) = (server.classifier(), with(token, ask("mood", vec![input("fine")])));
-    let started = Instant::now();
-    let refused = classifier.classify(request).await.expect_err("it is no good");
-    (refused, started.elapsed().as_nanos() as u64)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_was_revoked_is_refused_as_a_wrong_guess_at_it() {
     let (server, operator) = TestServer::start_with_credentials().await;
@@ -85,16 +75,17 @@ async fn a_token_that_was_revoked_is_refused_as_a_wrong_guess_at_it() {
     let mut random = Random::new(3);
     let wrong = guess(&revoked, SECRET_BYTES - 1, &mut random);
     let (holds, seen) = one_round_holds(async || {
-        let mut latencies = [Vec::new(), Vec::new()];
-        while latencies.iter().any(|lot| lot.len() < calls) {
-            let which = random.below(2);
-            if latencies[which].len() < calls {
-                let (refused, took) = refusal(&server, [&revoked, &wrong][which]).await;
-                assert_eq!(refused.code(), Code::Unauthenticated);
-                latencies[which].push(took);
-            }
-        }
-        let probability = same_distribution(&latencies[0], &latencies[1]);
+        let [of_revoked, of_guessed] = two_lots(calls, &mut random, async |is_guessed, _| {
+            let request = with([&revoked, &wrong][is_guessed], ask("mood", vec![input("fine")]));
+            let mut classifier = server.classifier();
+            let started = Instant::now();
+            let refused = classifier.classify(request).await.expect_err("it is no good");
+            let took = started.elapsed().as_nanos() as u64;
+            assert_eq!(refused.code(), Code::Unauthenticated);
+            took
+        })
+        .await;
+        let probability = same_distribution(&of_revoked, &of_guessed);
         (probability > LEAST_PROBABILITY, format!("revoked and guessed, {calls} calls each: p = {probability:.3}"))
     })
     .await;

@@ -23,6 +23,26 @@ pub(crate) fn same_distribution(one: &[u64], other: &[u64]) -> f64 {
     if lambda < 0.2 { 1.0 } else { (1..=100).map(term).sum::<f64>().clamp(0.0, 1.0) }
 }
 
+/// Below that probability, two lots of latencies are of two distributions.
+pub(crate) const LEAST_PROBABILITY: f64 = 0.01;
+
+/// Two lots of latencies, so many of each, taken in an order that is drawn.
+pub(crate) async fn two_lots(
+    calls: usize,
+    random: &mut Random,
+    mut timed: impl AsyncFnMut(usize, &mut Random) -> u64,
+) -> [Vec<u64>; 2] {
+    let mut lots = [Vec::new(), Vec::new()];
+    while lots.iter().any(|lot| lot.len() < calls) {
+        let which = random.below(2);
+        if lots[which].len() < calls {
+            let took = timed(which, random).await;
+            lots[which].push(took);
+        }
+    }
+    lots
+}
+
 /// How a latency goes with what it may depend on: Spearman's correlation, of ranks, because one that is a thousand times
 /// as long as the others, as a busy machine has them, would hide what there is.
 pub(crate) fn rank_correlation(pairs: &[(u64, u64)]) -> f64 {

